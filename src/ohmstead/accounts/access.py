@@ -1,0 +1,113 @@
+"""Who may use an endpoint: a bearer token is turned into a principal, by the user's row of this moment."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated
+
+import structlog
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ohmstead.accounts import access_tokens
+from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role, User, UserStatus
+from ohmstead.accounts.principal import Principal
+from ohmstead.core.config import Settings
+from ohmstead.core.errors import Forbidden, Unauthenticated
+from ohmstead.core.http import Now
+
+bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="Access token",
+    bearerFormat="JWT",
+    description="The `accessToken` that `POST /api/auth/login` answers.",
+)
+"""Not the one that refuses: every refusal has the one error shape."""
+
+BUSINESS_ROLES = frozenset({Role.BACKOFFICE, Role.OPERATOR})
+"""These act for a business, and only while it is at work."""
+
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+
+
+async def authenticate(session: AsyncSession, settings: Settings, token: str, now: datetime) -> Principal:
+    """Return who holds a token, with the rights that the database gives at this moment.
+
+    Raises `Unauthenticated` for a token that is not valid, a user who is gone or deactivated, and a
+    business that is not at work.
+    """
+    claims = access_tokens.read(settings, token, now)
+    query = (
+        select(User, Backoffice.status)
+        .outerjoin(Backoffice, Backoffice.id == User.backoffice_id)
+        .where(User.id == claims.user_id)
+        .execution_options(populate_existing=True)
+    )
+    row = (await session.execute(query)).one_or_none()
+    if row is None:
+        raise Unauthenticated("The account of this access token does not exist any more.")
+    user, business = row
+    check_standing(user, business)
+    return principal_of(user)
+
+
+def check_standing(user: User, business_status: str | None) -> None:
+    """Raise `Unauthenticated` with the reason, in a code of its own, when a user may not act now.
+
+    `business_status` is that of the user's business, None when it has none.
+    """
+    if user.status != UserStatus.ACTIVE:
+        raise Unauthenticated(
+            "This account is deactivated. Ask your administrator to activate it.", code="AccountDeactivated"
+        )
+    if business_status == BackofficeStatus.PENDING_APPROVAL:
+        raise Unauthenticated(
+            "Your business waits for approval. You can sign in when it is approved.",
+            code="BusinessPendingApproval",
+        )
+    if business_status == BackofficeStatus.REJECTED:
+        raise Unauthenticated("Your business was not approved.", code="BusinessRejected")
+    if business_status != BackofficeStatus.ACTIVE and Role(user.role) in BUSINESS_ROLES:
+        raise Unauthenticated(
+            "This account belongs to no business. Ask your administrator.", code="BusinessMissing"
+        )
+
+
+def principal_of(user: User) -> Principal:
+    """Return a user as the principal that its row makes it; only an Operator has stations."""
+    role = Role(user.role)
+    return Principal(
+        user_id=user.id,
+        email=user.email,
+        role=role,
+        backoffice_id=user.backoffice_id,
+        station_ids=frozenset(user.operator_station_ids) if role is Role.OPERATOR else frozenset(),
+    )
+
+
+def require(*roles: Role) -> Callable[..., Awaitable[Principal]]:
+    """Return the dependency of an endpoint that these roles may use: it gives the `Principal`.
+
+    Without a valid token it raises `Unauthenticated` (401), for another role `Forbidden` (403). An
+    endpoint for everybody who has signed in names every role: `require(*Role)`.
+    """
+    if not roles:
+        raise ValueError("name the roles that may use this endpoint")
+    allowed = frozenset(roles)
+
+    async def principal(request: Request, now: Now, credentials: Credentials) -> Principal:
+        if credentials is None:
+            raise Unauthenticated("Sign in first: send the header 'Authorization: Bearer <accessToken>'.")
+        state = request.app.state
+        # A unit of work of its own, over before the endpoint begins: some wait long for a charger.
+        async with state.database.session() as session:
+            known = await authenticate(session, state.settings, credentials.credentials, now)
+        request.state.user_id = known.user_id
+        structlog.contextvars.bind_contextvars(user_id=str(known.user_id))
+        if known.role not in allowed:
+            needed = " or ".join(sorted(allowed))
+            raise Forbidden(f"This needs the role {needed}; yours is {known.role}.")
+        return known
+
+    return principal

@@ -1,0 +1,92 @@
+"""Signing in, and who am I. Refresh tokens, second factors and API keys join here and in `access`."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from ohmstead.accounts.access import principal_of, require
+from ohmstead.accounts.models import Role, UserStatus
+from ohmstead.accounts.principal import Principal
+from ohmstead.accounts.queries import user_with_business
+from ohmstead.accounts.schemas import Profile, SignedIn, SignIn
+from ohmstead.accounts.sign_in import SignInAttempts, TooManyAttempts, sign_in
+from ohmstead.core.http import STATUS_OF, ErrorBody, Now, UnitOfWork, error_response
+
+router = APIRouter(prefix="/api/auth", tags=["auth"])
+
+
+def sign_in_attempts(request: Request) -> SignInAttempts:
+    """Return the attempts that this application remembers."""
+    state = request.app.state
+    if not hasattr(state, "sign_in_attempts"):
+        state.sign_in_attempts = SignInAttempts()
+    attempts: SignInAttempts = state.sign_in_attempts
+    return attempts
+
+
+@router.post(
+    "/login",
+    response_model=SignedIn,
+    responses={
+        401: {"model": ErrorBody, "description": "Wrong credentials, or the account may not act."},
+        429: {"model": ErrorBody, "description": "Too many failed attempts; see `Retry-After`."},
+    },
+)
+async def login(
+    body: SignIn,
+    request: Request,
+    response: Response,
+    now: Now,
+    attempts: Annotated[SignInAttempts, Depends(sign_in_attempts)],
+) -> SignedIn | Response:
+    """Sign in with e-mail address and password.
+
+    The answer's `accessToken` goes into the header `Authorization: Bearer ...` of every request. A
+    wrong password and an unknown address are answered alike. After ten failures in five minutes
+    from one address, attempts on that account from there have to wait.
+    """
+    state = request.app.state
+    try:
+        signed_in = await sign_in(
+            state.database,
+            state.settings,
+            attempts,
+            username=body.username,
+            password=body.password,
+            address=request.client.host if request.client else "",
+            now=now,
+        )
+    except TooManyAttempts as error:
+        headers = {"Retry-After": str(error.retry_after)}
+        return error_response(STATUS_OF[error.kind], error.code, error.message, headers=headers)
+    response.headers["Cache-Control"] = "no-store"
+    user = signed_in.user
+    principal = principal_of(user)
+    return SignedIn(
+        access_token=signed_in.access_token,
+        expires_in=int((signed_in.expires_at - now).total_seconds()),
+        expires_at=signed_in.expires_at,
+        user_id=user.id,
+        email=user.email,
+        role=principal.role,
+        backoffice_id=user.backoffice_id,
+        operator_station_ids=sorted(principal.station_ids),
+    )
+
+
+@router.get("/me", response_model=Profile)
+async def me(session: UnitOfWork, principal: Annotated[Principal, Depends(require(*Role))]) -> Profile:
+    """Return the caller: role, business and stations as they are at this moment, not as in the token."""
+    user, business = await user_with_business(session, principal.user_id)
+    return Profile(
+        user_id=user.id,
+        email=user.email,
+        role=principal.role,
+        status=UserStatus(user.status),
+        backoffice_id=user.backoffice_id,
+        backoffice_name=business.name if business else None,
+        time_zone=business.time_zone if business else None,
+        operator_station_ids=sorted(principal.station_ids),
+        created_at=user.created_at,
+        last_login_at=user.last_login_at,
+    )

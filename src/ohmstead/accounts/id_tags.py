@@ -1,0 +1,91 @@
+"""Making, changing and deleting id tags (the tables call them tokens)."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.attributes import flag_modified
+
+from ohmstead.accounts.constraints import refusing
+from ohmstead.accounts.id_tags_queries import find_id_tag
+from ohmstead.accounts.models import Role, Token, TokenStatus
+from ohmstead.accounts.principal import Principal
+from ohmstead.core.errors import Conflict, DomainError, Forbidden, Invalid
+
+
+async def create_id_tag(
+    session: AsyncSession,
+    principal: Principal,
+    *,
+    id_tag: str,
+    now: datetime,
+    status: TokenStatus = TokenStatus.ACCEPTED,
+    expires_at: datetime | None = None,
+    parent_id_tag: str | None = None,
+    owner: str | None = None,
+    max_concurrent_sessions: int | None = None,
+    backoffice_id: UUID | None = None,
+) -> Token:
+    """Make an id tag: a Backoffice's for its business, a SystemAdmin's for any (None = everywhere).
+
+    Raises `Conflict` when the business (or the world) has the tag in any case, `Forbidden` for
+    another business, `Invalid` for one that does not exist.
+    """
+    if principal.role is not Role.SYSTEM_ADMIN:
+        backoffice_id = backoffice_id or principal.backoffice_id
+        _check_business(principal, backoffice_id)
+    token = Token(
+        id_tag=id_tag,
+        status=status,
+        expires_at=expires_at,
+        parent_id_tag=parent_id_tag,
+        owner=owner,
+        max_concurrent_sessions=max_concurrent_sessions,
+        backoffice_id=backoffice_id,
+        created_at=now,
+        updated_at=now,
+    )
+    async with refusing(session, _refusals(id_tag)):
+        session.add(token)
+    return token
+
+
+async def change_id_tag(
+    session: AsyncSession, principal: Principal, name: str, *, changes: Mapping[str, Any], now: datetime
+) -> Token:
+    """Change the named columns of a tag, and nothing else.
+
+    Raises as `create_id_tag` does, and `NotFound` for a tag outside of the caller's scope.
+    """
+    token = await find_id_tag(session, principal, name)
+    if "backoffice_id" in changes:
+        _check_business(principal, changes["backoffice_id"])
+    async with refusing(session, _refusals(changes.get("id_tag", token.id_tag))):
+        for column, value in changes.items():
+            setattr(token, column, value)
+        token.updated_at = now
+        # Equal to what was there, it would be left to the database, whose clock is another one.
+        flag_modified(token, "updated_at")
+    return token
+
+
+async def delete_id_tag(session: AsyncSession, principal: Principal, name: str) -> None:
+    """Delete a tag; sessions that it began keep its text. Raises `NotFound`."""
+    await session.delete(await find_id_tag(session, principal, name))
+    await session.flush()
+
+
+def _check_business(principal: Principal, backoffice_id: UUID | None) -> None:
+    if principal.role is not Role.SYSTEM_ADMIN and backoffice_id != principal.backoffice_id:
+        raise Forbidden("Your id tags belong to your own business. Leave backoffice_id out.")
+
+
+def _refusals(id_tag: str) -> dict[str, DomainError]:
+    return {
+        "uq_accounts_token_id_tag": Conflict(f"The id tag {id_tag} exists already."),
+        "fk_accounts_token_backoffice_id": Invalid(
+            "There is no such business.", fields={"backoffice_id": "unknown"}
+        ),
+    }

@@ -1,0 +1,71 @@
+"""Id tags: what drivers show to chargers."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+
+from ohmstead.accounts import id_tags, id_tags_queries
+from ohmstead.accounts.access import require
+from ohmstead.accounts.id_tags_schemas import IdTagChange, IdTagCreate, IdTagItem
+from ohmstead.accounts.models import Role, TokenStatus
+from ohmstead.accounts.principal import Principal
+from ohmstead.core.http import Now, Page, Paging, UnitOfWork
+
+router = APIRouter(prefix="/api/admin/id-tags", tags=["id tags"])
+
+Reader = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE, Role.OPERATOR))]
+Writer = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE))]
+
+
+@router.get("", response_model=Page[IdTagItem])
+async def list_id_tags(
+    *,
+    session: UnitOfWork,
+    principal: Reader,
+    paging: Annotated[Paging, Depends()],
+    status: TokenStatus | None = None,
+    backoffice_id: UUID | None = None,
+    sort: Annotated[
+        str, Query(max_length=40, description="`id_tag` or `created_at`, each also with `-`.")
+    ] = ("id_tag"),
+) -> Page[IdTagItem]:
+    """List the id tags of the caller's business, for a SystemAdmin all; `q` searches tag, parent and owner.
+
+    `status` is what was set; a tag past its `expires_at` keeps it, and is answered Expired.
+    """
+    found = await id_tags_queries.list_id_tags(
+        session, principal, paging, status=status, backoffice_id=backoffice_id, sort=sort
+    )
+    items = [IdTagItem.model_validate(token) for token in found.rows]
+    return Page(items=items, next_cursor=found.next_cursor, total=found.total)
+
+
+@router.post("", status_code=201, response_model=IdTagItem)
+async def create_id_tag(body: IdTagCreate, session: UnitOfWork, principal: Writer, now: Now) -> IdTagItem:
+    """Make an id tag. 409 when the business has it already, in whatever case."""
+    token = await id_tags.create_id_tag(session, principal, now=now, **body.model_dump())
+    return IdTagItem.model_validate(token)
+
+
+# The path takes slashes: they are printable, so a tag may have them.
+@router.get("/{id_tag:path}", response_model=IdTagItem)
+async def get_id_tag(id_tag: str, session: UnitOfWork, principal: Reader) -> IdTagItem:
+    """Get one id tag, by its text in any case or by its id."""
+    return IdTagItem.model_validate(await id_tags_queries.find_id_tag(session, principal, id_tag))
+
+
+@router.put("/{id_tag:path}", response_model=IdTagItem)
+async def change_id_tag(
+    id_tag: str, body: IdTagChange, session: UnitOfWork, principal: Writer, now: Now
+) -> IdTagItem:
+    """Change an id tag; members that are absent stay. It may be renamed: 409 when the new name is taken."""
+    changes = body.model_dump(exclude_unset=True)
+    token = await id_tags.change_id_tag(session, principal, id_tag, changes=changes, now=now)
+    return IdTagItem.model_validate(token)
+
+
+@router.delete("/{id_tag:path}", status_code=204)
+async def delete_id_tag(id_tag: str, session: UnitOfWork, principal: Writer) -> None:
+    """Delete an id tag. Its sessions stay and keep its text."""
+    await id_tags.delete_id_tag(session, principal, id_tag)

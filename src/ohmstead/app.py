@@ -1,0 +1,302 @@
+"""The application: every domain put together, and the server that runs it."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import Response
+from starlette.types import Receive, Scope, Send
+from uvicorn.config import Config
+
+from ohmstead.accounts import endpoints as auth
+from ohmstead.accounts import id_tags_endpoints as id_tags
+from ohmstead.accounts import users_endpoints as users
+from ohmstead.accounts.service import ensure_admin
+from ohmstead.charging import endpoints as transactions
+from ohmstead.charging.jobs import meter_values
+from ohmstead.core import docs, migrations
+from ohmstead.core.clock import Clock, SystemClock
+from ohmstead.core.config import Settings
+from ohmstead.core.db import Database
+from ohmstead.core.errors import DomainError, StartupError
+from ohmstead.core.http import ErrorBody, error_response, install_error_handlers
+from ohmstead.core.live import LiveBus
+from ohmstead.core.logging import setup_logging
+from ohmstead.core.middleware import RequestScope
+from ohmstead.core.partitions import maintain
+from ohmstead.gateway import endpoints as ocpp
+from ohmstead.gateway.jobs import messages
+from ohmstead.gateway.protocol import protocol_class
+from ohmstead.gateway.server import Gateway
+from ohmstead.insights import health, live
+from ohmstead.insights.log_tail import LogTail
+from ohmstead.link.links import Links
+from ohmstead.notifications import endpoints as alerts
+from ohmstead.ocpp.v16.schemas import preload
+from ohmstead.stations import chargers_endpoints as chargers
+from ohmstead.stations import commands_endpoints as commands
+from ohmstead.stations import endpoints as stations
+from ohmstead.worker import Worker, create_jobs
+
+logger = structlog.stdlib.get_logger(__name__)
+
+VERSION = "0.1.0"
+MAX_BODY = 1_048_576
+"""In bytes. No request of ours is longer; later uploads have a limit of their own."""
+ROUTERS = (
+    health.router,
+    docs.router,
+    auth.router,
+    users.router,
+    id_tags.router,
+    stations.router,
+    chargers.router,
+    commands.router,
+    transactions.router,
+    ocpp.router,
+    alerts.router,
+    live.router,
+)
+ERRORS: dict[int | str, dict[str, object]] = {
+    status: {"model": ErrorBody} for status in (400, 401, 403, 404, 409, 422, 429, 503)
+}
+
+
+def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
+    """Build the application. It needs no running server: tests call it as it is."""
+    app = FastAPI(
+        title="Ohmstead",
+        version=VERSION,
+        description="An open charging-network platform: stations, chargers, sessions, live.",
+        docs_url=None,
+        redoc_url=None,
+        responses=ERRORS,
+        license_info={"name": "MIT"},
+        max_body_size=MAX_BODY,
+    )
+    bus = LiveBus()
+    database = Database(settings.postgres_url, pool_size=settings.db_pool_size, on_commit=bus.publish_all)
+    app.state.settings = settings
+    app.state.clock = clock or SystemClock()
+    app.state.live = bus
+    app.state.links = Links()
+    app.state.database = database
+    app.state.jobs = create_jobs(settings.postgres_url)
+    database.session_info["jobs"] = app.state.jobs
+    install_error_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_api_route("/ocpp/{charge_point_id:path}", _no_upgrade, include_in_schema=False)
+    app.add_middleware(RequestScope)
+    return app
+
+
+async def _no_upgrade(charge_point_id: str) -> Response:
+    """Tell a person with a browser what is spoken here."""
+    return error_response(
+        426,
+        "UpgradeRequired",
+        "This is the address of a charger. It speaks OCPP over WebSocket: connect with ws:// or wss://.",
+        headers={"Upgrade": "websocket"},
+    )
+
+
+class Server:
+    """One process: HTTP, chargers and jobs on one event loop.
+
+    `on_ready` is called when it listens, `before_stop` when a signal has come and before the drain.
+    """
+
+    def __init__(
+        self,
+        app: FastAPI,
+        settings: Settings,
+        *,
+        host: str,
+        on_ready: Callable[[], None] | None = None,
+        before_stop: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self.app = app
+        self.settings = settings
+        self.host = host
+        self.on_ready = on_ready
+        self.before_stop = before_stop
+        self.gateway = Gateway(settings, app.state.database, app.state.links, app.state.live, app.state.clock)
+        self.worker = Worker(app.state.jobs, settings, app.state.database, app.state.clock)
+        app.state.gateway = self.gateway
+        app.state.worker = self.worker
+        self._stop = asyncio.Event()
+        self._forced = False
+
+    def stop(self) -> None:
+        """Ask the server to stop; asked a second time it does not wait for anybody."""
+        self._forced = self._stop.is_set()
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until `stop`. Raises `StartupError` when it cannot begin."""
+        tail = LogTail()
+        setup_logging(self.settings, tail)
+        tail.attach(self.app.state.live, asyncio.get_running_loop())
+        listeners = self._listen()
+        try:
+            await self._prepare()
+            servers = self._servers(listeners)
+            tasks = [asyncio.create_task(server.serve(sockets=[sock])) for server, sock in servers]
+            while not all(server.started for server, _ in servers):
+                if any(task.done() for task in tasks):
+                    break
+                await asyncio.sleep(0.01)
+            self.worker.start()
+            logger.info("server.ready", host=self.host, port=self.settings.port)
+            if self.on_ready is not None:
+                self.on_ready()
+            stopping = asyncio.create_task(self._stop.wait())
+            await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if self.before_stop is not None:
+                await self.before_stop()
+            await self._drain([server for server, _ in servers], tasks)
+        finally:
+            for sock in listeners:
+                sock.close()
+            tail.detach()
+            await self.app.state.database.close()
+
+    async def _prepare(self) -> None:
+        """Check and ready the database, then take the place of whatever ran before."""
+        pending = await asyncio.to_thread(migrations.pending, self.settings.postgres_url)
+        if pending:
+            raise StartupError(f"The schema lacks {', '.join(pending)}.", "Run: ohmstead migrate")
+        preload()
+        now = self.app.state.clock.now()
+        try:
+            async with self.app.state.database.session() as session:
+                await ensure_admin(session, self.settings)
+                await maintain(session, meter_values(self.settings.meter_value_days), now.date())
+                await maintain(session, messages(self.settings.message_log_days), now.date())
+            await self.gateway.start()
+        except DomainError as error:
+            raise StartupError(error.message, "Look at the database's own log.") from error
+
+    def _listen(self) -> list[socket.socket]:
+        ports = [self.settings.port]
+        if self.settings.ocpp_port is not None:
+            ports.append(self.settings.ocpp_port)
+        sockets: list[socket.socket] = []
+        for port in ports:
+            try:
+                sockets.append(_bind(self.host, port))
+            except OSError as error:
+                for sock in sockets:
+                    sock.close()
+                raise StartupError(
+                    f"Cannot listen on {self.host} port {port}: {(error.strerror or str(error)).lower()}.",
+                    f"Stop the program that has the port, or choose another with --port {port + 1}.",
+                ) from error
+        return sockets
+
+    def _servers(self, listeners: list[socket.socket]) -> list[tuple[uvicorn.Server, socket.socket]]:
+        """Return a server for each listener; the second one is for chargers only, and without TLS."""
+        settings = self.settings
+        main = self._config(self.app)
+        if settings.tls_cert is not None and settings.tls_key is not None:
+            main.ssl_certfile, main.ssl_keyfile = settings.tls_cert, settings.tls_key
+        configs = [main, self._config(_chargers_only)][: len(listeners)]
+        return [(_Quiet(config), sock) for config, sock in zip(configs, listeners, strict=True)]
+
+    def _config(self, app: object) -> Config:
+        return Config(
+            app,  # type: ignore[arg-type] # uvicorn's own type of an application is narrower than ASGI's
+            http="httptools",
+            ws=protocol_class(self.gateway),
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(self.settings.trusted_proxies),
+            forwarded_allow_ips=[str(network) for network in self.settings.trusted_proxies],
+            ws_max_size=self.settings.ocpp_max_frame_bytes,
+            ws_per_message_deflate=False,
+            timeout_graceful_shutdown=max(1, int(self.settings.shutdown_grace_seconds)),
+            backlog=4096,
+        )
+
+    async def _drain(self, servers: list[uvicorn.Server], tasks: list[asyncio.Task[None]]) -> None:
+        """Stop in order: no new sockets, chargers answered and closed, requests ended, jobs ended."""
+        grace = 0.1 if self._forced else self.settings.shutdown_grace_seconds
+        logger.info("server.stopping", connections=len(self.gateway))
+        for server in servers:
+            for listener in server.servers:
+                listener.close()
+        draining = asyncio.create_task(self.gateway.drain(grace))
+        while not draining.done():
+            await asyncio.wait({draining}, timeout=0.2)
+            if self._forced:
+                break
+        for server in servers:
+            server.should_exit = True
+            server.force_exit = self._forced
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(draining, return_exceptions=True)
+        await self.worker.stop()
+        logger.info("server.stopped")
+
+
+class _Quiet(uvicorn.Server):
+    """A uvicorn server whose signals are ours."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+async def _chargers_only(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer 404 to all that is no charger."""
+    if scope["type"] == "http":
+        response = error_response(
+            404, "NotFound", "This port is for chargers: connect to /ocpp/ and your identity."
+        )
+        await response(scope, receive, send)
+    elif scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008, "reason": "this port is for chargers"})
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    sock = socket.socket(family, kind, number)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.setblocking(False)
+        sock.set_inheritable(True)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+async def serve(
+    settings: Settings,
+    *,
+    host: str,
+    on_ready: Callable[[], None] | None = None,
+    before_stop: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Run the server until SIGINT or SIGTERM; a second signal does not wait for the drain."""
+    server = Server(create_app(settings), settings, host=host, on_ready=on_ready, before_stop=before_stop)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, server.stop)
+    try:
+        await server.run()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

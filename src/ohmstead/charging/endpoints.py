@@ -1,0 +1,183 @@
+"""`/api/admin/transactions`: sessions as the admin API sees them."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Request
+
+from ohmstead.accounts.access import require
+from ohmstead.accounts.models import Role
+from ohmstead.accounts.principal import Principal
+from ohmstead.charging import queries, service
+from ohmstead.charging.models import ClosedBy, MeterValue, SessionStatus
+from ohmstead.charging.schemas import (
+    ForceStop,
+    ForceStopped,
+    MeterValueOut,
+    Plot,
+    PlotPoint,
+    SampledValueOut,
+    TimeFilter,
+    TransactionOut,
+)
+from ohmstead.core.clock import Clock
+from ohmstead.core.db import Database
+from ohmstead.core.errors import Conflict, Invalid
+from ohmstead.core.http import Now, Page, Paging, UnitOfWork
+from ohmstead.link.links import Answer, ChargerOffline, Links
+from ohmstead.ocpp.v16.measurands import normalise
+from ohmstead.stations.texts import Text
+
+router = APIRouter(prefix="/api/admin/transactions", tags=["transactions"])
+
+Staff = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE, Role.OPERATOR))]
+
+
+def wanted_transactions(
+    *,
+    paging: Annotated[Paging, Depends()],
+    charger: Annotated[Text | None, Query(max_length=48, description="Id of a charger.")] = None,
+    station: Annotated[UUID | None, Query(description="Id of a station.")] = None,
+    connector: Annotated[int | None, Query(ge=0, lt=2**31)] = None,
+    id_tag: Annotated[Text | None, Query(max_length=20, description="Without regard to case.")] = None,
+    status: Annotated[SessionStatus | None, Query()] = None,
+    unmatched: Annotated[bool | None, Query(description="Stops that belong to no session.")] = None,
+    since: Annotated[TimeFilter | None, Query(alias="from", description="Included.")] = None,
+    until: Annotated[TimeFilter | None, Query(alias="to", description="Not included.")] = None,
+) -> queries.TransactionFilter:
+    """Read the filters of the list from the query string."""
+    if since is not None and until is not None and since > until:
+        raise Invalid("`from` lies after `to`. Swap them.", fields={"from": "lies after `to`"})
+    return queries.TransactionFilter(
+        charger=charger,
+        station=station,
+        connector=connector,
+        id_tag=id_tag,
+        status=status,
+        unmatched=unmatched,
+        since=since,
+        until=until,
+        q=queries.refuse_nul(paging.q),
+    )
+
+
+@router.get("")
+async def list_transactions(
+    session: UnitOfWork,
+    principal: Staff,
+    paging: Annotated[Paging, Depends()],
+    wanted: Annotated[queries.TransactionFilter, Depends(wanted_transactions)],
+) -> Page[TransactionOut]:
+    """List sessions, newest first. `q` searches id tags, charger ids and transaction ids."""
+    query = queries.transactions(principal, wanted)
+    return await queries.keyset_page(
+        session, query, paging, queries.NEWEST_SESSION, TransactionOut.model_validate
+    )
+
+
+@router.get("/{transaction_id}")
+async def get_transaction(session: UnitOfWork, principal: Staff, transaction_id: str) -> TransactionOut:
+    """Return one session, by its id or by its `ocpp_transaction_id`."""
+    return TransactionOut.model_validate(await queries.transaction(session, principal, transaction_id))
+
+
+@router.get("/{transaction_id}/meter-values")
+async def list_meter_values(
+    *,
+    session: UnitOfWork,
+    principal: Staff,
+    now: Now,
+    paging: Annotated[Paging, Depends()],
+    transaction_id: str,
+    points: Annotated[
+        int | None, Query(ge=2, le=2000, description="Thin out to at most this many points, for a plot.")
+    ] = None,
+) -> Page[MeterValueOut] | Plot:
+    """Return the meter values of a session, oldest first.
+
+    Without `points`: every one as it was sent, in pages. With `points`: the whole session at once,
+    `{"points": [{at, register_wh, energy_wh, power_w, soc_percent}], "bucket_seconds", "samples"}`; each
+    point has the last values of its bucket, buckets without samples are left out.
+    """
+    row = await queries.transaction(session, principal, transaction_id)
+    query = queries.meter_values(row, now)
+    if points is not None:
+        if query is None:
+            return Plot(points=[], bucket_seconds=0, samples=0)
+        thinned = await queries.plot(session, row, query, points)
+        return Plot(
+            points=[PlotPoint.model_validate(one, from_attributes=True) for one in thinned.points],
+            bucket_seconds=thinned.bucket.total_seconds(),
+            samples=thinned.samples,
+        )
+    if query is None:
+        return Page(items=[], next_cursor=None, total=0)
+    return await queries.keyset_page(
+        session, query, paging, queries.SAMPLED, _meter_value_out, oldest_first=True
+    )
+
+
+@router.post("/{transaction_id}/force-stop")
+async def force_stop(
+    request: Request,
+    session: UnitOfWork,
+    principal: Staff,
+    transaction_id: str,
+    body: ForceStop | None = None,
+) -> ForceStopped:
+    """End a session whatever its charger does.
+
+    The charger is asked by RemoteStopTransaction. When it accepts, it will send its stop, and that ends
+    the session. When it refuses, errs, does not answer or is away, the session is closed here, with the
+    energy that its meter values prove. 409 when the session has ended already.
+    """
+    database: Database = request.app.state.database
+    links: Links = request.app.state.links
+    clock: Clock = request.app.state.clock
+    row = await queries.transaction(session, principal, transaction_id)
+    if row.status != SessionStatus.ACTIVE or row.ocpp_transaction_id is None:
+        raise Conflict("This transaction has ended already.", code="TransactionEnded")
+    # Gives the connection back: nothing may be held while a charger thinks.
+    await session.commit()
+    answer = await _ask_to_stop(links, row.charger_id, row.ocpp_transaction_id)
+    async with database.session() as after:
+        row = await queries.transaction(after, principal, str(row.id))
+        status: Literal["Accepted", "ClosedLocally", "Completed"] = "Accepted"
+        if answer != "Accepted":
+            status = "ClosedLocally"
+            try:
+                row = await service.close_session(
+                    after,
+                    row.id,
+                    reason=(body or ForceStop()).reason,
+                    closed_by=ClosedBy.OPERATOR,
+                    now=clock.now(),
+                )
+            except Conflict:  # its stop came after all, a moment ago
+                row = await queries.transaction(after, principal, str(row.id))
+                status = "Completed"
+        transaction = TransactionOut.model_validate(row)
+    return ForceStopped(status=status, answer=answer, transaction=transaction)
+
+
+async def _ask_to_stop(links: Links, charger_id: str, ocpp_transaction_id: int) -> str:
+    """Return the charger's word, or `Offline`."""
+    payload = orjson.dumps({"transactionId": ocpp_transaction_id})
+    try:
+        answer: Answer = await links.call(charger_id, "RemoteStopTransaction", payload)
+    except ChargerOffline:
+        return "Offline"
+    return answer.status
+
+
+def _meter_value_out(value: MeterValue) -> MeterValueOut:
+    return MeterValueOut(
+        sampled_at=value.sampled_at,
+        received_at=value.received_at,
+        connector_id=value.connector_id,
+        register_wh=value.register_wh,
+        power_w=value.power_w,
+        soc_percent=value.soc_percent,
+        values=[SampledValueOut.model_validate(sampled) for sampled in normalise(value.sampled_values)],
+    )

@@ -1,0 +1,160 @@
+"""Meter values: rows of the partitioned table, and the running figures of open sessions.
+
+A value lands where its own timestamp says. Sent twice it is one row: the digest is over what was
+sampled. The transaction id is the one sent, or that of the session open on the connector when the
+charger left it out.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+import orjson
+import psycopg
+
+from ohmstead.charging.energy import DEFAULT_POWER_W
+from ohmstead.ocpp.timestamps import parse_timestamp
+from ohmstead.ocpp.v16.measurands import Reading, summarise
+
+METER_VALUES = """
+INSERT INTO charging_meter_value
+       (charger_id, connector_id, transaction_id, sampled_at, digest, received_at, register_wh, power_w,
+        soc_percent, sampled_values)
+SELECT charger_id, connector_id, transaction_id, sampled_at, digest, received_at, register_wh, power_w,
+       soc_percent, sampled_values
+  FROM json_to_recordset(%s::json) AS row(
+       charger_id text, connector_id int, transaction_id int, sampled_at timestamptz, digest bigint,
+       received_at timestamptz, register_wh numeric, power_w float8, soc_percent float8,
+       sampled_values jsonb)
+ ORDER BY charger_id, connector_id
+    ON CONFLICT DO NOTHING
+"""
+
+SESSIONS = """
+UPDATE charging_session AS session
+   SET energy_wh = row.energy_wh, register_wh = row.register_wh, last_sample_at = row.last_sample_at,
+       power_w = row.power_w, soc_percent = coalesce(row.soc_percent, session.soc_percent)
+  FROM json_to_recordset(%s::json) AS row(
+       id uuid, energy_wh numeric, register_wh numeric, last_sample_at timestamptz, power_w float8,
+       soc_percent float8)
+ WHERE session.id = row.id AND session.status = 'Active'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """One MeterValue element: its row, and what was read from it."""
+
+    sampled_at: datetime
+    reading: Reading
+    row: dict[str, Any]
+
+
+@dataclass(slots=True)
+class OpenSession:
+    """What the gateway keeps in memory of an open session, to count its energy as values come in.
+
+    It only ever goes on from one trusted reading to the next; anything odd (a register that falls or
+    leaps, a value out of order) is left to the full rule over all stored values. `trusted` is False
+    when the database and this may differ: then it is read again first.
+    """
+
+    id: UUID
+    transaction_id: int
+    connector_id: int
+    started_at: datetime
+    energy_wh: Decimal
+    register_wh: Decimal | None
+    last_sample_at: datetime
+    max_power_w: int
+    power_w: float | None = None
+    soc_percent: float | None = None
+    trusted: bool = True
+    told_at: datetime | None = None
+
+    def follows(self, at: datetime, reading: Reading) -> bool:
+        """Tell whether a value simply goes on from the last one, and if so count it.
+
+        The bound is that of `charging.energy`: power x 1.25 x elapsed + 1 kWh.
+        """
+        elapsed = (at - self.last_sample_at).total_seconds()
+        if not self.trusted or not 0 <= elapsed <= 86_400:
+            return False
+        register = reading.register_wh
+        if register is not None:
+            if self.register_wh is None:
+                return False
+            delta = register - self.register_wh
+            if not 0 <= delta <= self.max_power_w * elapsed / 2880 + 1000:
+                return False
+            self.energy_wh += delta
+            self.register_wh = register
+        self.last_sample_at = at
+        if reading.power_w is not None:
+            self.power_w = float(reading.power_w)
+        if reading.soc is not None:
+            self.soc_percent = float(reading.soc)
+        return True
+
+    def figures(self) -> dict[str, Any]:
+        """Return the row that brings the database up to this."""
+        return {
+            "id": str(self.id),
+            "energy_wh": str(self.energy_wh),
+            "register_wh": None if self.register_wh is None else str(self.register_wh),
+            "last_sample_at": self.last_sample_at.isoformat(),
+            "power_w": self.power_w,
+            "soc_percent": self.soc_percent,
+        }
+
+
+def max_power_w(max_power_kw: float | None) -> int:
+    """Return what a connector may give at most, in W; a charger of unknown power is taken as a strong one."""
+    return int(max_power_kw * 1000) if max_power_kw else DEFAULT_POWER_W
+
+
+def read_meter_values(
+    meter_values: list[dict[str, Any]],
+    *,
+    charger_id: str,
+    connector_id: int,
+    transaction_id: int | None,
+    received_at: datetime,
+) -> list[Metered]:
+    """Read the `meterValue` list of a MeterValues or StopTransaction (OCPP 1.6 7.31) into rows."""
+    received = received_at.isoformat()
+    result = []
+    for meter_value in meter_values:
+        sampled = meter_value["sampledValue"]
+        sampled_at = parse_timestamp(meter_value["timestamp"])
+        reading = summarise(sampled)
+        digest = blake2b(orjson.dumps(sampled), digest_size=8).digest()
+        row = {
+            "charger_id": charger_id,
+            "connector_id": connector_id,
+            "transaction_id": transaction_id,
+            "sampled_at": sampled_at.isoformat(),
+            "digest": int.from_bytes(digest, "big", signed=True),
+            "received_at": received,
+            "register_wh": None if reading.register_wh is None else str(reading.register_wh),
+            "power_w": None if reading.power_w is None else float(reading.power_w),
+            "soc_percent": None if reading.soc is None else float(reading.soc),
+            "sampled_values": sampled,
+        }
+        result.append(Metered(sampled_at, reading, row))
+    return result
+
+
+async def write_meter_values(connection: psycopg.AsyncConnection[Any], rows: list[dict[str, Any]]) -> None:
+    """Insert the rows of `read_meter_values`; those that are there already stay as they are."""
+    await connection.execute(METER_VALUES, [orjson.dumps(rows).decode()])
+
+
+async def write_figures(connection: psycopg.AsyncConnection[Any], rows: list[dict[str, Any]]) -> None:
+    """Bring open sessions up to their last `OpenSession.figures`; ended ones are left alone."""
+    last = {row["id"]: row for row in rows}
+    ordered = [last[key] for key in sorted(last)]
+    await connection.execute(SESSIONS, [orjson.dumps(ordered).decode()])

@@ -1,0 +1,500 @@
+"""Sessions: started and stopped by chargers, closed by operators and by rule.
+
+The rules, with the clauses they follow:
+- A start that comes again while the equal session is open is that session (OCPP 1.6 4.8: a charger
+  sends until it gets an answer). Equal: charger, connector, time, register, tag.
+- A session belongs to one connector of one charger; a charger stops only its own.
+- A StopTransaction that fits no session is answered and kept as unmatched: energy may have flowed.
+- A stop that comes after we closed the session ourselves is the truth and corrects it.
+- Times are the charger's own. One charger's starts and stops are written one after the other.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+from sqlalchemy import func, or_, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ohmstead.accounts.authorization import TokenDecision, authorize_token
+from ohmstead.accounts.models import TokenStatus
+from ohmstead.charging import events
+from ohmstead.charging.energy import Energy, Sample, session_energy
+from ohmstead.charging.metering import (
+    Metered,
+    OpenSession,
+    max_power_w,
+    read_meter_values,
+    write_meter_values,
+)
+from ohmstead.charging.models import ClosedBy, MeterValue, Session, SessionStatus
+from ohmstead.core.db import publish, raw_connection
+from ohmstead.core.errors import Conflict, NotFound
+from ohmstead.core.jobs import emit
+from ohmstead.stations.models import Charger, Connector, ConnectorStatus, Registration
+
+CONCURRENT = "ConcurrentTx"
+MAX_TRANSACTION_ID = 2**31 - 1
+BELIEVABLE_PAST = timedelta(days=5 * 365)
+BELIEVABLE_FUTURE = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ChargerRef:
+    """What a message needs to know of its charger: whose it is, and whether it was accepted."""
+
+    id: str
+    backoffice_id: UUID | None
+    station_id: UUID | None
+    registration: str = Registration.ACCEPTED
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The outcome of a start; `status` is an AuthorizationStatus of OCPP 1.6 7.2."""
+
+    session: Session
+    status: str
+    decision: TokenDecision
+    max_power_w: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A StopTransaction as it was sent. Registers in Wh, `raw` is the payload."""
+
+    transaction_id: int | None
+    meter_stop: int | None
+    stopped_at: datetime | None
+    id_tag: str | None
+    reason: str
+    transaction_data: list[dict[str, Any]]
+    raw: dict[str, Any]
+
+
+async def authorize(session: AsyncSession, charger: ChargerRef, id_tag: str, now: datetime) -> TokenDecision:
+    """Decide on a tag at a charger; a charger that was not accepted authorises nobody (OCPP 1.6 4.2)."""
+    if charger.registration != Registration.ACCEPTED:
+        return TokenDecision(TokenStatus.INVALID)
+    return await authorize_token(session, id_tag=id_tag, backoffice_id=charger.backoffice_id, now=now)
+
+
+async def start(
+    session: AsyncSession,
+    charger: ChargerRef,
+    *,
+    connector_id: int,
+    id_tag: str,
+    meter_start: int,
+    started_at: datetime,
+    reservation_id: int | None,
+    now: datetime,
+) -> Started:
+    """Take a StartTransaction (OCPP 1.6 6.45): the equal open session again, or a new one.
+
+    A tag that may not charge still gets a session and an id: the charger may deliver energy all the
+    same, and decides by the status whether to stop (StopTransactionOnInvalidId).
+    """
+    await _one_at_a_time(session, charger.id)
+    decision = await authorize(session, charger, id_tag, now)
+    power = max_power_w(
+        await session.scalar(
+            select(Connector.max_power_kw).where(
+                Connector.charger_id == charger.id, Connector.connector_id == connector_id
+            )
+        )
+    )
+    open_here = await _open_sessions(session, charger.id, connector_id)
+    for known in open_here:
+        if (
+            known.started_at == started_at
+            and known.meter_start == meter_start
+            and (known.id_tag or "").lower() == id_tag.lower()
+        ):
+            return Started(known, known.id_tag_status or decision.status, decision, power)
+    for known in open_here:
+        if _replaces(started_at, known, now):
+            await _close(session, known, reason="ReplacedByNewStart", by=ClosedBy.RULE, at=None, now=now)
+    status: str = decision.status
+    if decision.status is TokenStatus.ACCEPTED and await _too_many(session, decision):
+        status = CONCURRENT
+    row = Session(
+        id=uuid4(),
+        charger_id=charger.id,
+        station_id=charger.station_id,
+        backoffice_id=charger.backoffice_id,
+        connector_id=connector_id,
+        id_tag=id_tag,
+        id_tag_status=status,
+        token_id=decision.token_id,
+        reservation_id=reservation_id,
+        status=SessionStatus.ACTIVE,
+        unmatched=False,
+        simulated=charger.simulated,
+        occurred_at=started_at,
+        received_at=now,
+        started_at=started_at,
+        meter_start=meter_start,
+        energy_wh=Decimal(0),
+        register_wh=Decimal(meter_start),
+        last_sample_at=started_at,
+        anomalies=[],
+    )
+    await _insert_with_new_id(session, row)
+    publish(session, events.session_event("session.started", row))
+    await emit(session, events.SESSION_STARTED, session_id=str(row.id))
+    return Started(row, status, decision, power)
+
+
+async def stop(session: AsyncSession, charger: ChargerRef, told: Stop, now: datetime) -> Session:
+    """Take a StopTransaction (OCPP 1.6 6.49); returns the session that it ended, or the unmatched record."""
+    await _one_at_a_time(session, charger.id)
+    row = None
+    if told.transaction_id is not None and told.stopped_at is not None:
+        row = await session.scalar(
+            select(Session).where(
+                Session.ocpp_transaction_id == told.transaction_id,
+                Session.charger_id == charger.id,
+                Session.unmatched.is_(False),
+            )
+        )
+    if row is None:
+        return await keep_unmatched(session, charger, told, now)
+    if row.closed_by == ClosedBy.CHARGER:
+        if row.meter_stop == told.meter_stop and row.stopped_at == told.stopped_at:
+            return row
+        return await keep_unmatched(session, charger, told, now)
+    corrects = row.status == SessionStatus.COMPLETED
+    if told.transaction_data:
+        values = read_meter_values(
+            told.transaction_data,
+            charger_id=charger.id,
+            connector_id=row.connector_id or 0,
+            transaction_id=row.ocpp_transaction_id,
+            received_at=now,
+        )
+        await write_meter_values(await raw_connection(session), [value.row for value in values])
+    row.meter_stop = told.meter_stop
+    row.stopped_at = told.stopped_at
+    row.stop_id_tag = told.id_tag
+    row.raw = told.raw
+    notes = []
+    if corrects:
+        closed = f"closed by us as {row.stop_reason}, corrected by the charger's own stop"
+        notes = [{"kind": "closed_before_stop", "at": None, "detail": closed}]
+    row.stop_reason = told.reason
+    await _end(session, row, by=ClosedBy.CHARGER, now=now, notes=notes)
+    await emit(
+        session, events.SESSION_CORRECTED if corrects else events.SESSION_ENDED, session_id=str(row.id)
+    )
+    return row
+
+
+async def keep_unmatched(session: AsyncSession, charger: ChargerRef, told: Stop, now: datetime) -> Session:
+    """Keep a stop that fits no session of its charger, once however often it is sent."""
+    fingerprint = hashlib.sha256(orjson.dumps(told.raw, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    values: dict[str, Any] = {
+        "id": uuid4(),
+        "ocpp_transaction_id": told.transaction_id,
+        "charger_id": charger.id,
+        "station_id": charger.station_id,
+        "backoffice_id": charger.backoffice_id,
+        "id_tag": told.id_tag,
+        "stop_id_tag": told.id_tag,
+        "status": SessionStatus.COMPLETED,
+        "unmatched": True,
+        "simulated": charger.simulated,
+        "occurred_at": told.stopped_at or now,
+        "received_at": now,
+        "stopped_at": told.stopped_at,
+        "closed_at": now,
+        "closed_by": ClosedBy.CHARGER,
+        "meter_stop": told.meter_stop,
+        "stop_reason": told.reason,
+        "fingerprint": fingerprint,
+        "raw": told.raw,
+    }
+    inserted = await session.scalar(
+        insert(Session).values(values).on_conflict_do_nothing().returning(Session.id)
+    )
+    row = await session.scalar(
+        select(Session).where(
+            Session.charger_id == charger.id,
+            Session.fingerprint == fingerprint,
+            Session.unmatched.is_(True),
+        )
+    )
+    if row is None:
+        raise NotFound("The record of this stop vanished while it was written. Send it again.")
+    if inserted is not None:
+        publish(session, events.session_event("session.ended", row))
+        await emit(session, events.STOP_UNMATCHED, session_id=str(row.id))
+    return row
+
+
+async def close_session(
+    session: AsyncSession,
+    session_id: UUID,
+    *,
+    reason: str,
+    closed_by: ClosedBy,
+    now: datetime,
+    at: datetime | None = None,
+) -> Session:
+    """Close an open session on our side; its energy is what was metered so far.
+
+    `at` is when it ended, by default the time of its last value. Raises `NotFound`, or `Conflict`
+    when it has ended already.
+    """
+    row = await session.get(Session, session_id)
+    if row is None:
+        raise NotFound("There is no such transaction.")
+    await _one_at_a_time(session, row.charger_id)
+    await session.refresh(row, with_for_update=True)
+    if row.status != SessionStatus.ACTIVE:
+        raise Conflict("The transaction has ended already.", code="TransactionEnded")
+    await _close(session, row, reason=reason, by=closed_by, at=at, now=now)
+    return row
+
+
+async def close_stale(session: AsyncSession, now: datetime, after: timedelta) -> list[Session]:
+    """Close the sessions whose connector has been Available for longer than `after`, and the charger online.
+
+    The car has left and the stop was lost, or it would have come: a charger that is away may still
+    bring it, so its sessions wait.
+    """
+    found = await session.scalars(
+        select(Session.id)
+        .join(
+            Connector,
+            (Connector.charger_id == Session.charger_id) & (Connector.connector_id == Session.connector_id),
+        )
+        .join(Charger, Charger.id == Session.charger_id)
+        .where(
+            Session.status == SessionStatus.ACTIVE,
+            Session.unmatched.is_(False),
+            Connector.status == ConnectorStatus.AVAILABLE,
+            Connector.status_received_at > Session.received_at,
+            Connector.status_received_at <= now - after,
+            Charger.online.is_(True),
+        )
+        .order_by(Session.charger_id, Session.connector_id)
+        .limit(500)
+    )
+    closed = []
+    for session_id in found.all():
+        closed.append(
+            await close_session(
+                session, session_id, reason="ConnectorAvailable", closed_by=ClosedBy.RULE, now=now
+            )
+        )
+    return closed
+
+
+async def add_meter_values(
+    session: AsyncSession,
+    charger: ChargerRef,
+    values: list[Metered],
+    transaction_id: int | None,
+    now: datetime,
+) -> Session | None:
+    """Write values that do not simply go on: late, odd, or of a session that has ended.
+
+    The energy of their session is worked out anew from all that is stored. Returns that session.
+    """
+    await _one_at_a_time(session, charger.id)
+    await write_meter_values(await raw_connection(session), [value.row for value in values])
+    if transaction_id is None:
+        return None
+    row = await session.scalar(
+        select(Session).where(
+            Session.ocpp_transaction_id == transaction_id,
+            Session.charger_id == charger.id,
+            Session.unmatched.is_(False),
+        )
+    )
+    if row is None:
+        return None
+    before = row.energy_wh
+    energy = await _measure(session, row)
+    _take(row, energy)
+    newest = max(values, key=lambda value: value.sampled_at)
+    if row.last_sample_at is None or newest.sampled_at >= row.last_sample_at:
+        row.last_sample_at = newest.sampled_at
+        if row.status == SessionStatus.ACTIVE:
+            reading = newest.reading
+            row.power_w = row.power_w if reading.power_w is None else float(reading.power_w)
+            row.soc_percent = row.soc_percent if reading.soc is None else float(reading.soc)
+    await session.flush()
+    publish(session, events.session_event("session.updated", row))
+    if row.status == SessionStatus.COMPLETED and row.energy_wh != before:
+        await emit(session, events.SESSION_CORRECTED, session_id=str(row.id))
+    return row
+
+
+async def open_session_of(session: AsyncSession, row: Session) -> OpenSession:
+    """Return the gateway's short form of an open session."""
+    power = await session.scalar(
+        select(Connector.max_power_kw).where(
+            Connector.charger_id == row.charger_id, Connector.connector_id == row.connector_id
+        )
+    )
+    return short_form(row, max_power_w(power))
+
+
+def short_form(row: Session, power: int) -> OpenSession:
+    """Return what the gateway keeps of an open session to count on from it."""
+    if row.ocpp_transaction_id is None or row.started_at is None:
+        raise ValueError("an open session has a transaction id and a start")
+    return OpenSession(
+        id=row.id,
+        transaction_id=row.ocpp_transaction_id,
+        connector_id=row.connector_id or 0,
+        started_at=row.started_at,
+        energy_wh=row.energy_wh or Decimal(0),
+        register_wh=row.register_wh,
+        last_sample_at=row.last_sample_at or row.started_at,
+        max_power_w=power,
+        power_w=row.power_w,
+        soc_percent=row.soc_percent,
+        trusted=not row.anomalies,
+    )
+
+
+def _replaces(started_at: datetime, known: Session, now: datetime) -> bool:
+    """Tell whether a new start ends an open one on its connector.
+
+    An older start that was queued while offline does not end the newer, live one. A charger without a
+    clock cannot say which is older: then the one that arrives last is the new one.
+    """
+    believable = now - BELIEVABLE_PAST <= started_at <= now + BELIEVABLE_FUTURE
+    return not believable or known.started_at is None or known.started_at <= started_at
+
+
+async def _one_at_a_time(session: AsyncSession, charger_id: str) -> None:
+    """Let one charger's starts and stops wait for each other, on whichever socket they come."""
+    await session.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended('charging:' || :charger, 0))"),
+        {"charger": charger_id},
+    )
+
+
+async def _open_sessions(session: AsyncSession, charger_id: str, connector_id: int) -> list[Session]:
+    rows = await session.scalars(
+        select(Session)
+        .where(
+            Session.charger_id == charger_id,
+            Session.connector_id == connector_id,
+            Session.status == SessionStatus.ACTIVE,
+            Session.unmatched.is_(False),
+        )
+        .order_by(Session.started_at)
+    )
+    return list(rows.all())
+
+
+async def _too_many(session: AsyncSession, decision: TokenDecision) -> bool:
+    if decision.max_concurrent_sessions is None or decision.token_id is None:
+        return False
+    running = await session.scalar(
+        select(func.count()).where(
+            Session.token_id == decision.token_id,
+            Session.status == SessionStatus.ACTIVE,
+            or_(Session.id_tag_status == TokenStatus.ACCEPTED, Session.id_tag_status.is_(None)),
+        )
+    )
+    return (running or 0) >= decision.max_concurrent_sessions
+
+
+async def _insert_with_new_id(session: AsyncSession, row: Session) -> None:
+    """Insert with a random transaction id: unguessable (SteVe's were not), unique, a positive int32."""
+    while True:
+        row.ocpp_transaction_id = secrets.randbelow(MAX_TRANSACTION_ID) + 1
+        taken = await session.scalar(
+            select(Session.id).where(
+                Session.ocpp_transaction_id == row.ocpp_transaction_id, Session.unmatched.is_(False)
+            )
+        )
+        if taken is None:
+            break
+    session.add(row)
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        # Another process drew the same number in this very moment, or took the same start: the charger
+        # sends again and finds it.
+        raise Conflict("The transaction was started at the same moment elsewhere. Send it again.") from error
+
+
+async def _close(
+    session: AsyncSession, row: Session, *, reason: str, by: ClosedBy, at: datetime | None, now: datetime
+) -> None:
+    row.stopped_at = at or row.last_sample_at or now
+    row.stop_reason = reason
+    note = {"kind": "closed_without_stop", "at": None, "detail": f"no StopTransaction came: {reason}"}
+    await _end(session, row, by=by, now=now, notes=[note])
+    await emit(session, events.SESSION_ENDED, session_id=str(row.id))
+    if by is ClosedBy.RULE:
+        await emit(session, events.SESSION_CLOSED_BY_RULE, session_id=str(row.id))
+
+
+async def _end(
+    session: AsyncSession, row: Session, *, by: ClosedBy, now: datetime, notes: list[dict[str, Any]]
+) -> None:
+    row.status = SessionStatus.COMPLETED
+    row.closed_by = by
+    row.closed_at = now
+    row.power_w = 0.0
+    _take(row, await _measure(session, row), notes)
+    await session.flush()
+    publish(session, events.session_event("session.ended", row))
+
+
+async def _measure(session: AsyncSession, row: Session) -> Energy:
+    """Work out the energy of a session from all the values that are stored of it."""
+    if row.started_at is None:
+        raise ValueError("only an unmatched record has no start, and it has no energy")
+    samples = await session.execute(
+        select(MeterValue.sampled_at, MeterValue.register_wh).where(
+            MeterValue.charger_id == row.charger_id,
+            MeterValue.transaction_id == row.ocpp_transaction_id,
+            MeterValue.connector_id == row.connector_id,
+            MeterValue.register_wh.is_not(None),
+        )
+    )
+    power = await session.scalar(
+        select(Connector.max_power_kw).where(
+            Connector.charger_id == row.charger_id, Connector.connector_id == row.connector_id
+        )
+    )
+    return session_energy(
+        meter_start=None if row.meter_start is None else Decimal(row.meter_start),
+        started_at=row.started_at,
+        samples=[Sample(at, register) for at, register in samples if register is not None],
+        meter_stop=None if row.meter_stop is None else Decimal(row.meter_stop),
+        stopped_at=row.stopped_at,
+        max_power_w=max_power_w(power),
+    )
+
+
+def _take(row: Session, energy: Energy, notes: list[dict[str, Any]] | None = None) -> None:
+    """Put the measured energy and what was odd into the row; notes on how it was closed stay."""
+    kept = [note for note in row.anomalies if str(note["kind"]).startswith("closed_")]
+    row.energy_wh = energy.wh
+    row.register_wh = energy.register_wh
+    row.anomalies = [
+        *kept,
+        *(notes or []),
+        *(
+            {"kind": one.kind, "at": one.at.isoformat() if one.at else None, "detail": one.detail}
+            for one in energy.anomalies
+        ),
+    ]

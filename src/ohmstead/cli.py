@@ -1,0 +1,256 @@
+"""The command `ohmstead`. Exit codes: 0 done, 1 failed, 2 wrong usage or settings."""
+
+import glob
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import typer
+
+from ohmstead import launch
+from ohmstead.core.config import Settings
+from ohmstead.core.errors import StartupError
+from ohmstead.terminal import FAILED, INTERRUPTED, USAGE, out, readable_faults, say_fault, say_hint
+
+STATE_MARKS = {"ok": "[green]✓[/green]", "warn": "[yellow]![/yellow]", "fail": "[red]✗[/red]"}
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default=False)]
+Port = Annotated[int | None, typer.Option(help="Port to listen on (8000 unless set).", show_default=False)]
+
+app = typer.Typer(
+    help="An open charging-network platform: OCPP central system, stations, sessions, live API.",
+    epilog="Settings come from the environment and .env: see .env.example.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    add_completion=False,
+)
+user_app = typer.Typer(help="Manage users.", no_args_is_help=True, rich_markup_mode="rich")
+app.add_typer(user_app, name="user")
+
+
+def main() -> None:
+    """Run the command line."""
+    launch.unwind_on_sigterm()
+    try:
+        app(prog_name="ohmstead")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _examples(*lines: str) -> str:
+    """The end of a command's help; typer joins lines that have no blank one between them."""
+    return "\n\n".join(["[bold]Examples[/bold]", *(f"[cyan]{line}[/cyan]" for line in lines)])
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    show_version: Annotated[bool, typer.Option("--version", help="Show the version and end.")] = False,
+) -> None:
+    if show_version:
+        out.print(f"ohmstead {version('ohmstead')}")
+        raise typer.Exit
+
+
+@app.command(
+    epilog=_examples("ohmstead serve", "DATABASE_URL=postgresql://me:secret@db/ohmstead ohmstead serve")
+)
+def serve(host: Host = None, port: Port = None) -> None:
+    """Run the server until Ctrl-C or SIGTERM.
+
+    Without DATABASE_URL a PostgreSQL of its own starts, and its schema is kept up to date. With DATABASE_URL
+    the schema must be up to date: run `ohmstead migrate` first.
+    """
+    with readable_faults():
+        launch.serve(Settings.load(host=host, port=port))
+
+
+@app.command(epilog=_examples("ohmstead demo", "ohmstead demo --port 9000"))
+def demo(host: Host = None, port: Port = None) -> None:
+    """Bring up a living charging network: a database, the server and simulated chargers.
+
+    Ctrl-C stops all of it; the next start goes on with the same data.
+    """
+    with readable_faults():
+        launch.demo(Settings.load(host=host, port=port))
+
+
+@app.command(epilog=_examples("ohmstead migrate", "ohmstead migrate --check"))
+def migrate(
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit 1 when a step is missing.")
+    ] = False,
+) -> None:
+    """Bring the schema of the database up to date."""
+    with readable_faults(), launch.database(Settings.load(), up_to_date=False) as settings:
+        migrations = launch.load("ohmstead.core.migrations")
+        pending = migrations.pending(settings.postgres_url)
+        for name in pending:
+            out.print(f"  {name}", markup=False)
+        if not pending:
+            out.print("The schema is up to date.")
+        elif check:
+            raise StartupError(f"{len(pending)} to do.", "Run: ohmstead migrate")
+        else:
+            launch.migrate(settings)
+
+
+@app.command(
+    epilog=_examples(
+        "ohmstead simulate --chargers 50",
+        "ohmstead simulate --url ws://csms.example:9000/ocpp --scenario scenarios/plug_first.yaml --speed 10",
+        "ohmstead simulate --scenario 'scenarios/*.yaml' --duration 600 --password secret",
+    )
+)
+def simulate(
+    *,
+    url: Annotated[
+        str, typer.Option(help="The central system, without the charger's id.")
+    ] = "ws://localhost:8000/ocpp",
+    chargers: Annotated[int, typer.Option(min=1, help="How many chargers.")] = 1,
+    scenario: Annotated[
+        list[str] | None, typer.Option(help="A scenario file or pattern; may be repeated.")
+    ] = None,
+    password: Annotated[str | None, typer.Option(help="Password of every charger (Basic auth).")] = None,
+    speed: Annotated[float, typer.Option(min=0.01, help="How many times faster than real time.")] = 1.0,
+    duration: Annotated[float | None, typer.Option(min=0, help="Stop after so many seconds.")] = None,
+    id_prefix: Annotated[str, typer.Option(help="Ids are this and a number.")] = "SIM",
+    tag: Annotated[
+        list[str] | None, typer.Option(help="An id tag that drivers show; may be repeated.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes a run repeatable.")] = None,
+) -> None:
+    """Run simulated chargers (OCPP 1.6J) against any central system until they are done or Ctrl-C.
+
+    Without a scenario cars come and go. Exit code 1 when a step went wrong or a connection was refused.
+    """
+    with readable_faults():
+        if urlsplit(url).scheme not in ("ws", "wss") or not urlsplit(url).hostname:
+            raise typer.BadParameter(
+                f"{url!r} is no address such as ws://localhost:8000/ocpp", param_hint="--url"
+            )
+        module = launch.load("ohmstead.simulate")
+        plan = module.Plan(
+            url=url.rstrip("/"),
+            chargers=chargers,
+            scenarios=[path for pattern in scenario or [] for path in _matching(pattern)],
+            password=password,
+            speed=speed,
+            duration=duration,
+            id_prefix=id_prefix,
+            id_tags=tag or ["DEMO0001"],
+            seed=seed,
+        )
+        try:
+            stats = launch.run(module.simulate(plan))
+        except module.ScenarioError as error:
+            say_fault(str(error))
+            raise typer.Exit(USAGE) from None
+    out.print(module.summary(stats))
+    if stats.errors:
+        say_fault(f"{stats.errors} steps went wrong, the last: {stats.last_error}")
+        raise typer.Exit(FAILED)
+
+
+def _matching(pattern: str) -> list[Path]:
+    """The files that a pattern names: the shell leaves it to us when it is quoted."""
+    found = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 - may be absolute
+    if not found:
+        raise typer.BadParameter(f"no file matches {pattern!r}", param_hint="--scenario")
+    return found
+
+
+@user_app.command(
+    "create",
+    epilog=_examples(
+        "ohmstead user create --email ada@example.com --role SystemAdmin",
+        "ohmstead user create --email op@example.com --role Operator --backoffice ID --station ID",
+        "pass ada | ohmstead user create --email ada@example.com --role SystemAdmin --password-stdin",
+    ),
+)
+def create_user(
+    email: Annotated[str, typer.Option(help="The name to sign in with.")],
+    role: Annotated[str, typer.Option(help="SystemAdmin, Backoffice, Operator or EvOwner.")],
+    backoffice: Annotated[UUID | None, typer.Option(help="The business: its id.")] = None,
+    station: Annotated[
+        list[UUID] | None, typer.Option(help="A station of an operator; may be repeated.")
+    ] = None,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from a pipe.")
+    ] = False,
+) -> None:
+    """Make a user; the password is asked for, so that it is in no history of commands."""
+    models = launch.load("ohmstead.accounts.models")
+    wanted = {known.lower(): known for known in models.Role}.get(role.lower())
+    if wanted is None:
+        raise typer.BadParameter(f"{role!r} is none of {', '.join(models.Role)}", param_hint="--role")
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    if not password:
+        raise typer.BadParameter("the password is empty", param_hint="--password-stdin")
+    person = {"email": email, "password": password, "role": wanted}
+    person |= {"backoffice_id": backoffice, "station_ids": tuple(station or ())}
+    with readable_faults(), launch.database(Settings.load()) as settings:
+        launch.require_schema(settings)
+        launch.run(_create_user(settings, person))
+        out.print(f"{wanted} {email} can sign in.", markup=False)
+
+
+async def _create_user(settings: Settings, person: dict[str, Any]) -> None:
+    service = launch.load("ohmstead.accounts.service")
+    database = launch.load("ohmstead.core.db").Database(settings.postgres_url)
+    try:
+        async with database.session() as session:
+            await service.create_user(session, **person)
+    finally:
+        await database.close()
+
+
+@app.command(epilog=_examples("ohmstead doctor", "ohmstead doctor --json"))
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check database, schema, Redis, clock, ports, secrets and TLS, and say how to mend each.
+
+    Exit code 1 when a check fails; warnings alone do not.
+    """
+    with readable_faults():
+        settings = Settings.load()
+        findings = []
+        for finding in launch.load("ohmstead.doctor").examine(settings):
+            findings.append(finding)
+            if not as_json:
+                out.print(f"{STATE_MARKS[finding.state]} [bold]{finding.check}[/bold]", end=" ")
+                out.print(finding.message, markup=False, soft_wrap=True)
+                if finding.remedy:
+                    out.print(f"    {finding.remedy}", style="yellow", markup=False, soft_wrap=True)
+    if as_json:
+        out.print_json(data=[finding.as_dict() for finding in findings])
+    if any(finding.state == "fail" for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog=_examples("ohmstead bench", "ohmstead bench --full --markdown"),
+)
+def bench(context: typer.Context) -> None:
+    """Measure the server beside a bare one; options are handed on (ohmstead bench -- --help shows them)."""
+    root = Path(__file__).parents[2]
+    if not (root / "bench" / "__main__.py").is_file():
+        say_fault("The benchmark is not in the installed package.")
+        say_hint("Run it in a source tree of Ohmstead: make bench")
+        raise typer.Exit(USAGE)
+    os.chdir(root)
+    command = [sys.executable, "-m", "bench", *context.args]
+    os.execv(sys.executable, command)  # noqa: S606 - this process becomes the benchmark
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""The live bus: what happened, to whoever watches, after it was committed.
+
+Events carry a version that only grows within one `epoch` (the life of this process). A listener
+that comes back with the epoch and version it saw last gets what it missed, as long as the buffer
+of five minutes (and a bounded number of events) still holds it; otherwise it is told to `resync`.
+A listener that does not keep up is dropped, never waited for: publishing is a plain function call
+that cannot block.
+"""
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+class Topic(StrEnum):
+    """What can be watched."""
+
+    CHARGERS = "chargers"
+    CONNECTORS = "connectors"
+    SESSIONS = "sessions"
+    ALERTS = "alerts"
+    MESSAGES = "messages"
+    LOG = "log"
+
+
+TAIL_ONLY = frozenset({Topic.MESSAGES, Topic.LOG})
+"""Tails are as heavy as the traffic itself: they are sent while watched, and not kept for replay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened. `kind` names it (`session.started`), `data` is its JSON body.
+
+    `backoffice_id` and `station_id` say whose it is; None for both means that only a SystemAdmin
+    may see it.
+    """
+
+    topic: Topic
+    kind: str
+    data: dict[str, Any]
+    backoffice_id: UUID | None = None
+    station_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """An event with its place in the order of this epoch, and the moment of publishing (monotonic)."""
+
+    version: int
+    at: float
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a listener may see: everything, one business, or some of its stations."""
+
+    everything: bool = False
+    backoffice_id: UUID | None = None
+    station_ids: frozenset[UUID] | None = None
+
+    def covers(self, event: Event) -> bool:
+        """Tell whether an event lies within this scope."""
+        if self.everything:
+            return True
+        if self.backoffice_id is None or event.backoffice_id != self.backoffice_id:
+            return False
+        return self.station_ids is None or event.station_id in self.station_ids
+
+
+@dataclass(eq=False)
+class Subscription:
+    """One listener's queue. `closed` says why it was ended by the bus: `slow` or `scope`."""
+
+    user_id: UUID
+    topics: frozenset[Topic]
+    scope: Scope
+    queue: asyncio.Queue[Numbered | None] = field(default_factory=lambda: asyncio.Queue(maxsize=1000))
+    closed: str | None = None
+
+    def end(self, why: str) -> None:
+        """End the subscription: what is queued is dropped and the reader is woken with None."""
+        if self.closed is not None:
+            return
+        self.closed = why
+        while not self.queue.empty():
+            self.queue.get_nowait()
+        self.queue.put_nowait(None)
+
+
+class LiveBus:
+    """The bus of this process."""
+
+    def __init__(self, *, keep_seconds: float = 300.0, keep_events: int = 20_000) -> None:
+        self.epoch = secrets.token_hex(8)
+        self.version = 0
+        self._keep_seconds = keep_seconds
+        self._buffer: deque[Numbered] = deque(maxlen=keep_events)
+        self._forgotten = 0
+        self._subscriptions: set[Subscription] = set()
+        self._watched: dict[Topic, int] = dict.fromkeys(Topic, 0)
+
+    def watched(self, topic: Topic) -> bool:
+        """Tell whether anybody watches a topic; tails are not even built when nobody does."""
+        return self._watched[topic] > 0
+
+    def publish_all(self, events: Iterable[Event]) -> None:
+        """Publish several events in their order."""
+        for event in events:
+            self.publish(event)
+
+    def publish(self, event: Event) -> None:
+        """Hand an event to every listener that may see it. Never blocks."""
+        self.version += 1
+        numbered = Numbered(self.version, time.monotonic(), event)
+        if event.topic not in TAIL_ONLY:
+            if len(self._buffer) == self._buffer.maxlen:
+                self._forgotten = self._buffer[0].version
+            self._buffer.append(numbered)
+            self._forget_old(numbered.at)
+        if not self._watched[event.topic]:
+            return
+        for subscription in list(self._subscriptions):
+            if event.topic in subscription.topics and subscription.scope.covers(event):
+                if subscription.queue.full():
+                    self.drop(subscription, "slow")
+                else:
+                    subscription.queue.put_nowait(numbered)
+
+    def _forget_old(self, now: float) -> None:
+        while self._buffer and now - self._buffer[0].at > self._keep_seconds:
+            self._forgotten = self._buffer.popleft().version
+
+    def subscribe(self, user_id: UUID, topics: Iterable[Topic], scope: Scope) -> Subscription:
+        """Begin to listen; events published from now on are queued."""
+        subscription = Subscription(user_id, frozenset(topics), scope)
+        self._subscriptions.add(subscription)
+        for topic in subscription.topics:
+            self._watched[topic] += 1
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Stop listening. Doing it twice is harmless."""
+        if subscription in self._subscriptions:
+            self._subscriptions.discard(subscription)
+            for topic in subscription.topics:
+                self._watched[topic] -= 1
+
+    def drop(self, subscription: Subscription, why: str) -> None:
+        """End a listener from this side: `slow`, or `scope` when what it may see has changed."""
+        self.unsubscribe(subscription)
+        subscription.end(why)
+
+    def drop_user(self, user_id: UUID) -> None:
+        """End every listener of a user whose rights changed; it signs on again with the new ones."""
+        for subscription in [one for one in self._subscriptions if one.user_id == user_id]:
+            self.drop(subscription, "scope")
+
+    def missed(
+        self, epoch: str, version: int, topics: frozenset[Topic], scope: Scope
+    ) -> list[Numbered] | None:
+        """Return what a listener missed since `version`, or None when it must resync."""
+        self._forget_old(time.monotonic())
+        if epoch != self.epoch or version > self.version or version < self._forgotten:
+            return None
+        return [
+            one
+            for one in self._buffer
+            if one.version > version and one.event.topic in topics and scope.covers(one.event)
+        ]
+
+    @property
+    def listeners(self) -> int:
+        """How many listeners there are, for the metrics."""
+        return len(self._subscriptions)

@@ -1,0 +1,71 @@
+"""The application's log: structlog for all, JSON for machines or colours for people, secrets masked.
+
+Records of libraries go the same way. What is bound to the context (request id, charger id, user id)
+is in every record below it.
+"""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+from structlog.typing import Processor
+
+from ohmstead.core.config import Settings
+from ohmstead.ocpp.masking import mask
+
+MASKED = "***"
+SECRET_WORDS = ("password", "passwd", "secret", "authorization", "cookie", "access_token", "api_key")
+QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "procrastinate", "alembic", "websockets")
+
+
+def mask_secrets(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Hide what is named like a secret, and secrets inside of texts (passwords in URLs)."""
+    for key, value in record.items():
+        if any(word in key.lower() for word in SECRET_WORDS):
+            record[key] = MASKED
+        elif isinstance(value, str):
+            record[key] = mask(None, value)
+    return record
+
+
+def setup_logging(settings: Settings, tail: Processor | None = None) -> None:
+    """Send every record to standard error. `tail` sees each of them on the way (the live topic)."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        mask_secrets,
+    ]
+    if tail is not None:
+        shared.append(tail)
+    machine = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
+    last: list[Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if machine
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.log_level)
+    for name in QUIET:
+        logger = logging.getLogger(name)
+        logger.handlers = []
+        logger.propagate = True
+        logger.setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))

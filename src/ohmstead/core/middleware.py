@@ -1,0 +1,102 @@
+"""What surrounds every HTTP request: its id, its log line, its time, the headers of its answer."""
+
+import re
+import secrets
+import time
+from typing import Final
+from urllib.parse import unquote
+
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ohmstead.core import metrics
+
+logger = structlog.stdlib.get_logger("ohmstead.http")
+
+REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
+FAMILIES: Final = re.compile(
+    r"^/api/(auth|backoffice|station|operator|evowner|booking|bookings|sessions)(?=/|$)", re.IGNORECASE
+)
+SLASH: Final = re.compile(r"%2[fF]")
+HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+QUIET: Final = frozenset({"/health", "/health/ready", "/metrics"})
+
+
+class RequestScope:
+    """Gives a request its id, and its answer the headers of every answer; writes one line of log.
+
+    Paths: the resource names of the booking family count in any case (`/api/Auth/login`), and a
+    `%2F` within a path parameter stays one (a charger's identity may hold a slash).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] not in {"http", "websocket"}:
+            await self.app(scope, receive, send)
+            return
+        _normalise(scope)
+        if scope["type"] == "websocket":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started = time.perf_counter()
+        status = 500
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                for name, value in HEADERS.items():
+                    if name not in headers:
+                        headers[name] = value
+            await send(message)
+
+        try:
+            await self.app(scope, receive, answer)
+        finally:
+            _finish(scope, status, time.perf_counter() - started)
+
+
+def _finish(scope: Scope, status: int, seconds: float) -> None:
+    """Write the line and the figures, by the template of the route: never by the path, which is endless."""
+    route = getattr(scope.get("route"), "path", None) or "unknown"
+    metrics.HTTP_SECONDS.labels(scope["method"], route, str(status)).observe(seconds)
+    level = "warning" if status >= 500 else "debug" if route in QUIET else "info"
+    getattr(logger, level)(
+        "http.request",
+        method=scope["method"],
+        route=route,
+        status=status,
+        duration_ms=round(seconds * 1000, 2),
+    )
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            given = value.decode("latin-1")
+            if REQUEST_ID.fullmatch(given):
+                return str(given)
+    return secrets.token_hex(8)
+
+
+def _normalise(scope: Scope) -> None:
+    raw = scope.get("raw_path")
+    if raw and SLASH.search(raw.decode("latin-1")):
+        kept = SLASH.sub("%252F", raw.decode("latin-1").partition("?")[0])
+        scope["path"] = unquote(kept)
+    scope["path"] = FAMILIES.sub(lambda found: found.group().lower(), scope["path"])

@@ -1,0 +1,425 @@
+"""One charger's socket.
+
+Two independent directions (OCPP-J 1.6 4.1.1), neither of which ever waits for the other:
+- its CALLs are served one after the other, in their order, and each is answered when what it says is
+  committed; frames that arrive meanwhile wait in the inbox;
+- our CALLs go out one at a time; the answer completes a future by its id, as soon as it arrives.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections import deque
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import orjson
+import structlog
+
+from ohmstead.charging.metering import OpenSession
+from ohmstead.charging.service import ChargerRef
+from ohmstead.core import metrics
+from ohmstead.core.live import Topic
+from ohmstead.gateway.log import log_event, log_row, write_messages
+from ohmstead.gateway.protocol import ChargerProtocol
+from ohmstead.gateway.route import Hot, Payload
+from ohmstead.gateway.v16 import routes
+from ohmstead.gateway.writer import BadRow, Entry, Row
+from ohmstead.link.links import Answer, ChargerOffline
+from ohmstead.ocpp.errors import ErrorCode, OcppError
+from ohmstead.ocpp.frames import (
+    Call,
+    CallError,
+    CallResult,
+    FrameError,
+    encode_call,
+    encode_error,
+    encode_result,
+    parse,
+)
+from ohmstead.ocpp.v16.schemas import check_request, check_response, strip_unknown_request
+from ohmstead.stations.status import Told
+
+if TYPE_CHECKING:
+    from ohmstead.gateway.server import Gateway
+
+logger = structlog.stdlib.get_logger(__name__)
+
+REPLACED = 4000
+"""The close code of a socket whose charger has come back on another one (RFC 6455 7.4.2: private use)."""
+
+
+class _Inbound:
+    """A frame of the charger on its way to the answer; `frame` is None when it could not be read."""
+
+    __slots__ = ("frame", "note", "now", "started", "text")
+
+    def __init__(self, text: str, frame: Call | None, now: datetime) -> None:
+        self.text = text
+        self.frame = frame
+        self.now = now
+        self.started = time.perf_counter()
+        self.note: str | None = None
+
+    @property
+    def call(self) -> Call:
+        """The CALL; only asked for once it could be read."""
+        if self.frame is None:
+            raise ValueError("this frame is no CALL")
+        return self.frame
+
+
+class _Pending:
+    """A CALL of ours that waits for its answer."""
+
+    __slots__ = ("action", "future", "message_id", "request", "sent_at", "sent_time")
+
+    def __init__(self, message_id: str, action: str, request: str, sent_time: datetime) -> None:
+        self.message_id = message_id
+        self.action = action
+        self.request = request
+        self.sent_time = sent_time
+        self.sent_at = time.perf_counter()
+        self.future: asyncio.Future[CallResult | CallError] = asyncio.get_running_loop().create_future()
+
+
+class ChargerConnection:
+    """The gateway's side of one socket; a `ChargerLink` for everybody else."""
+
+    __slots__ = (
+        "_busy",
+        "_calling",
+        "_gone",
+        "_inbox",
+        "_pending",
+        "attached",
+        "charger",
+        "gateway",
+        "id",
+        "last_seen",
+        "last_seen_written",
+        "protocol",
+        "sessions",
+        "told",
+        "tolerant",
+    )
+
+    def __init__(
+        self,
+        gateway: "Gateway",
+        protocol: ChargerProtocol,
+        connection_id: UUID,
+        charger: ChargerRef,
+        *,
+        tolerant: bool,
+        now: datetime,
+    ) -> None:
+        self.gateway = gateway
+        self.protocol = protocol
+        self.id = connection_id
+        self.charger = charger
+        self.tolerant = tolerant
+        self.attached = False
+        self.last_seen = now
+        self.last_seen_written = now
+        self.sessions: dict[int, OpenSession] = {}
+        self.told: dict[int, Told] = {}
+        self._inbox: deque[tuple[str, Call | FrameError]] = deque()
+        self._busy = False
+        self._gone: asyncio.Future[None] | None = None
+        self._pending: _Pending | None = None
+        self._calling: asyncio.Lock | None = None
+
+    # --- the charger's CALLs
+
+    def frame_received(self, text: str) -> int:
+        """Take a frame of the socket; returns how many CALLs wait."""
+        self.last_seen = self.gateway.clock.now()
+        if not self.attached:
+            self.gateway.take_over(self)
+        try:
+            frame = parse(text)
+        except FrameError as error:
+            if error.answerable:
+                self._inbox.append((text, error))
+            elif error.message_id is not None:
+                broken = CallError(error.message_id, error.code, f"a broken answer: {error.description}", {})
+                self._answered(broken, text)
+            else:
+                self._log_stray(text, str(error))
+        else:
+            if isinstance(frame, Call):
+                self._inbox.append((text, frame))
+            elif isinstance(frame, CallResult | CallError):
+                self._answered(frame, text)
+            else:
+                self._log_stray(text, f"message type {frame.message_type} is unknown and was ignored")
+        self._pump()
+        return len(self._inbox)
+
+    def _pump(self) -> None:
+        """Serve the next CALL, unless one is being served."""
+        while self._inbox and not self._busy:
+            self._busy = True
+            text, frame = self._inbox.popleft()
+            self._serve(text, frame)
+
+    def _done(self) -> None:
+        self._busy = False
+        self.protocol.resume(len(self._inbox))
+        self._pump()
+
+    def _serve(self, text: str, frame: Call | FrameError) -> None:
+        if isinstance(frame, FrameError):
+            self._answer(_Inbound(text, None, self.last_seen), frame.encode(), frame.code)
+            return
+        inbound = _Inbound(text, frame, self.last_seen)
+        try:
+            hot = self._read(inbound)
+        except OcppError as error:
+            if frame.action == "StopTransaction":
+                self.gateway.spawn(self._refuse_stop(inbound, error))
+            else:
+                self._refuse(inbound, error)
+            return
+        except Exception:
+            logger.exception("gateway.message_unreadable", charger_id=self.charger.id)
+            self._refuse(
+                inbound, OcppError(ErrorCode.INTERNAL_ERROR, "this could not be read; it is in our log")
+            )
+            return
+        if hot is not None:
+            self._write_hot(inbound, hot)
+        else:
+            self.gateway.spawn(self._serve_cold(inbound))
+
+    def _read(self, inbound: "_Inbound") -> Hot | None:
+        """Check a CALL by its schema; returns its facts when it can go with a group. Raises `OcppError`."""
+        call = inbound.call
+        route = routes.ROUTES.get(call.action)
+        if self.tolerant and route is not None:
+            payload, stripped = strip_unknown_request(call.action, call.payload)
+            if stripped:
+                inbound.note = f"unknown members were left out: {', '.join(stripped)}"
+                inbound.frame = call = call._replace(payload=payload)
+        check_request(call.action, call.payload)
+        if route is None:
+            raise OcppError(ErrorCode.NOT_IMPLEMENTED, f"{call.action} is not served here")
+        return route.hot(self, call.payload, inbound.now) if route.hot is not None else None
+
+    def _write_hot(self, inbound: "_Inbound", hot: Hot) -> None:
+        answer = encode_result(inbound.call.message_id, hot.response)
+        row = self._row(inbound, answer, None)
+
+        def done(error: Exception | None) -> None:
+            if error is None:
+                if hot.after is not None:
+                    hot.after()
+                self._sent(inbound.call.action, "ok", answer, row)
+                return
+            if hot.failed is not None:
+                hot.failed()
+            if isinstance(error, BadRow):
+                what = f"this cannot be stored: {error}"
+                self._refuse(inbound, OcppError(ErrorCode.PROPERTY_CONSTRAINT_VIOLATION, what))
+            else:
+                away = "the database is away for the moment: send this again"
+                refusal = encode_error(inbound.call.message_id, ErrorCode.INTERNAL_ERROR, away)
+                self._sent(inbound.call.action, ErrorCode.INTERNAL_ERROR, refusal, row)
+
+        self.gateway.writer.submit(Entry([*hot.facts, (write_messages, row)], done))
+
+    async def _serve_cold(self, inbound: "_Inbound") -> None:
+        call = inbound.call
+        try:
+            response = await self.gateway.transact(
+                self, routes.ROUTES[call.action].handler, call.payload, inbound.now
+            )
+            check_response(call.action, response)
+        except OcppError as error:
+            self._refuse(inbound, error)
+        else:
+            self._answer(inbound, encode_result(call.message_id, response), None)
+
+    async def _refuse_stop(self, inbound: "_Inbound", refusal: OcppError) -> None:
+        """Keep a stop that breaks the schema, then refuse it: energy may have flowed."""
+        try:
+            await self.gateway.transact(self, routes.refused_stop, inbound.call.payload, inbound.now)
+            inbound.note = "kept as an unmatched transaction"
+        except OcppError as error:
+            refusal = error
+        self._refuse(inbound, refusal)
+
+    def _refuse(self, inbound: "_Inbound", error: OcppError) -> None:
+        answer = encode_error(inbound.call.message_id, error.code, error.description, error.details)
+        self._answer(inbound, answer, error.code)
+
+    def _answer(self, inbound: "_Inbound", answer: str, error_code: str | None) -> None:
+        """Send an answer once it is in the log. What it says is committed by now, or refused: it leaves
+        even if the log cannot be written.
+        """
+        row = self._row(inbound, answer, error_code)
+        action = inbound.frame.action if inbound.frame is not None else "unknown"
+
+        def done(_: Exception | None) -> None:
+            self._sent(action if action in routes.ROUTES else "unknown", error_code or "ok", answer, row)
+
+        self.gateway.writer.submit(Entry([(write_messages, row)], done))
+
+    def _sent(self, action: str, result: str, answer: str, row: Row) -> None:
+        self.protocol.send_frame(answer)
+        metrics.MESSAGES.labels("in", action, result).inc()
+        self._tail(row)
+        self._done()
+
+    # --- our CALLs
+
+    async def call(self, action: str, payload_json: bytes, *, wait_seconds: float | None = None) -> Answer:
+        """Send a CALL and wait for its answer; see `ChargerLink.call`."""
+        limit = self.gateway.settings.ocpp_call_timeout if wait_seconds is None else wait_seconds
+        if self._calling is None:
+            self._calling = asyncio.Lock()
+        async with self._calling:
+            return await self._call(action, payload_json, limit)
+
+    async def _call(self, action: str, payload_json: bytes, limit: float) -> Answer:
+        message_id = secrets.token_hex(16)
+        text = encode_call(message_id, action, payload_json)
+        pending = _Pending(message_id, action, text, self.gateway.clock.now())
+        if not self.attached or not self.protocol.send_frame(text):
+            raise _left(self.charger.id)
+        self._pending = pending
+        response: str | None = None
+        code: str | None = None
+        note = None
+        try:
+            async with asyncio.timeout(limit):
+                frame = await pending.future
+            if isinstance(frame, CallResult):
+                response = orjson.dumps([3, message_id, frame.payload]).decode()
+                note = _broken_response(action, frame.payload)
+                return Answer(response=frame.payload)
+            response = orjson.dumps([4, message_id, frame.code, frame.description, frame.details]).decode()
+            code = frame.code
+            return Answer(error_code=frame.code, error_description=frame.description)
+        except TimeoutError:
+            code = "Timeout"
+            return Answer()
+        except ChargerOffline:
+            code = "Disconnected"
+            raise
+        except asyncio.CancelledError:
+            code = "Cancelled"
+            raise
+        finally:
+            self._pending = None
+            metrics.MESSAGES.labels("out", action, code or "ok").inc()
+            row = log_row(
+                received_at=pending.sent_time,
+                charger_id=self.charger.id,
+                connection_id=self.id,
+                direction="out",
+                message_id=message_id,
+                action=action,
+                request=text,
+                response=response,
+                error_code=code,
+                note=note,
+                duration_ms=_since(pending.sent_at),
+            )
+            self.gateway.writer.submit(Entry([(write_messages, row)], lambda _: self._tail(row)))
+
+    def _answered(self, frame: CallResult | CallError, text: str) -> None:
+        pending = self._pending
+        if pending is not None and pending.message_id == frame.message_id and not pending.future.done():
+            pending.future.set_result(frame)
+        else:
+            self._log_stray(text, "an answer to no CALL that waits: too late, or sent twice")
+
+    def disconnect(self, reason: str) -> None:
+        """Close the socket on our side."""
+        self.protocol.close(1000, reason)
+
+    # --- the end
+
+    def replaced(self) -> None:
+        """Another socket of the same charger has taken over: this one ends, and its pending CALL with it."""
+        self.attached = False
+        self._end_calls()
+        self.protocol.close(REPLACED, "the charger has connected again")
+
+    def closed(self, code: int, reason: str) -> None:
+        """The socket is gone. What it had sent before is still served: it may be a last stop."""
+        self._end_calls()
+        self.gateway.connection_closed(self, code, reason)
+
+    def _end_calls(self) -> None:
+        pending = self._pending
+        if pending is not None and not pending.future.done():
+            pending.future.set_exception(_left(self.charger.id))
+            # The caller may have been cancelled; then nobody asks for the exception.
+            with contextlib.suppress(ChargerOffline):
+                pending.future.exception()
+
+    @property
+    def idle(self) -> bool:
+        """Whether every CALL that arrived has been answered."""
+        return not self._busy and not self._inbox
+
+    def session_on(self, connector_id: int) -> OpenSession | None:
+        """Return the newest open session of a connector."""
+        found = [one for one in self.sessions.values() if one.connector_id == connector_id]
+        return max(found, key=lambda one: one.started_at) if found else None
+
+    # --- the log
+
+    def _row(self, inbound: "_Inbound", answer: str | None, error_code: str | None) -> Row:
+        call = inbound.frame
+        return log_row(
+            received_at=inbound.now,
+            charger_id=self.charger.id,
+            connection_id=self.id,
+            direction="in",
+            message_id=None if call is None else call.message_id,
+            action=None if call is None else call.action,
+            request=inbound.text,
+            response=answer,
+            error_code=error_code,
+            note=inbound.note,
+            duration_ms=_since(inbound.started),
+        )
+
+    def _log_stray(self, text: str, note: str) -> None:
+        """Log a frame that has no answer."""
+        inbound = _Inbound(text, None, self.last_seen)
+        inbound.note = note
+        row = self._row(inbound, None, None)
+        metrics.MESSAGES.labels("in", "unknown", "ignored").inc()
+        self.gateway.writer.submit(Entry([(write_messages, row)], lambda _: self._tail(row)))
+
+    def _tail(self, row: Row) -> None:
+        live = self.gateway.live
+        if live.watched(Topic.MESSAGES):
+            live.publish(log_event(row, self.charger.backoffice_id, self.charger.station_id))
+
+
+def _broken_response(action: str, payload: Payload) -> str | None:
+    """Tell how an answer breaks its schema. It is passed on all the same: the operator asked for it."""
+    try:
+        check_response(action, payload)
+    except OcppError as error:
+        return f"the answer breaks the schema: {error.description}"
+    return None
+
+
+def _left(charger_id: str) -> ChargerOffline:
+    return ChargerOffline(
+        f"Charger {charger_id} left before it answered.",
+        detail="Whether it took the command is not known. Look at its status when it is back.",
+    )
+
+
+def _since(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 3)

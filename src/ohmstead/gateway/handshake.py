@@ -1,0 +1,174 @@
+"""The handshake of a charger: who it says it is, whether that is true, which protocol it speaks.
+
+OCPP-J 1.6 chapter 3, security whitepaper profiles 0 to 2 (profile 3 is refused until client
+certificates are checked here). A refusal is an HTTP status: 401 for a wrong password, 404 for an
+unknown identity, 429 for too many attempts, 503 while the database is away.
+"""
+
+import base64
+import binascii
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import unquote_to_bytes
+from uuid import UUID
+
+from websockets.datastructures import Headers
+
+from ohmstead.accounts.passwords import secret_matches
+from ohmstead.core.config import Network
+from ohmstead.gateway.protocol import PATH
+
+SUBPROTOCOL = "ocpp1.6"
+MAX_IDENTITY = 48
+
+
+class Refused(Exception):
+    """The handshake is refused with this HTTP status; `reason` is a stable name, `detail` for people."""
+
+    def __init__(self, status: int, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the database knows of the charger that knocks."""
+
+    id: str
+    backoffice_id: UUID | None
+    station_id: UUID | None
+    registration: str
+    security_profile: int
+    password_hash: str | None
+    tolerant: bool
+    simulated: bool
+    retired: bool
+    alerted: bool
+    sessions: list[dict[str, Any]]
+    connectors: list[dict[str, Any]]
+
+
+def identity_of(raw_path: str) -> str:
+    """Read the identity from the raw path: percent-decoded as UTF-8, one trailing slash taken off.
+
+    Raises `Refused` when there is none, or when it could not be anybody's.
+    """
+    raw = raw_path.partition("?")[0].removeprefix(PATH).removesuffix("/")
+    try:
+        identity = unquote_to_bytes(raw).decode("utf-8")
+    except UnicodeDecodeError:
+        raise Refused(404, "UnknownCharger", "The identity is not UTF-8.") from None
+    if not identity or len(identity) > MAX_IDENTITY or not identity.isprintable():
+        raise Refused(404, "UnknownCharger", "The path is /ocpp/ and the charger's identity.")
+    return identity
+
+
+def client_address(peer: str | None, headers: Headers, trusted: Iterable[Network]) -> str | None:
+    """Return who really connects: behind trusted proxies, the last address that none of them added."""
+    networks = tuple(trusted)
+    address = peer
+    if address is None or not _within(address, networks):
+        return address
+    hops = [hop.strip() for value in headers.get_all("X-Forwarded-For") for hop in value.split(",")]
+    for hop in reversed([hop for hop in hops if hop]):
+        address = hop
+        if not _within(hop, networks):
+            break
+    return address[:64]
+
+
+def is_secure(direct: bool, peer: str | None, headers: Headers, trusted: Iterable[Network]) -> bool:
+    """Tell whether the charger's side is TLS: here, or at a proxy that we trust to say so."""
+    if direct:
+        return True
+    if peer is None or not _within(peer, tuple(trusted)):
+        return False
+    return any(value.strip().lower() in {"https", "wss"} for value in headers.get_all("X-Forwarded-Proto"))
+
+
+def _within(address: str, networks: tuple[Network, ...]) -> bool:
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks)
+
+
+def check_credentials(known: Known, headers: Headers, *, secure: bool, key: str) -> None:
+    """Check Basic auth for profiles 1 and 2 (security whitepaper A00.FR.2xx). Raises `Refused`.
+
+    The user name is the identity; an empty one is taken as it (some firmware leaves it out). The
+    password is text, or the bytes of a key that was set as hexadecimal digits.
+    """
+    if known.security_profile == 0:
+        return
+    if known.security_profile == 3:
+        raise Refused(401, "ClientCertificate", "Security profile 3 is not offered by this server yet.")
+    if known.security_profile == 2 and not secure:
+        raise Refused(401, "TlsRequired", "This charger has security profile 2: connect with wss://.")
+    credentials = _basic(headers.get("Authorization"))
+    if credentials is None:
+        raise Refused(401, "NoCredentials", "This charger needs Basic auth: its identity and its password.")
+    user, password = credentials
+    if user not in {b"", known.id.encode()}:
+        raise Refused(401, "WrongUser", "The user name of Basic auth must be the identity in the path.")
+    spellings = {password, password.hex().encode(), password.hex().upper().encode()}
+    if not any(secret_matches(spelling, known.password_hash, key) for spelling in sorted(spellings)):
+        raise Refused(401, "WrongPassword", "The password is not this charger's.")
+
+
+def _basic(header: str | None) -> tuple[bytes, bytes] | None:
+    if header is None:
+        return None
+    scheme, _, value = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, colon, password = base64.b64decode(value.strip(), validate=True).partition(b":")
+    except (binascii.Error, ValueError):
+        return None
+    return (user, password) if colon else None
+
+
+def choose_subprotocol(headers: Headers) -> tuple[str | None, bool]:
+    """Choose the protocol: (what to answer, whether it can be served).
+
+    None offered is taken as ocpp1.6 (chargers forget it). Only unknown ones: accepted without one, to
+    be closed at once, as OCPP-J 1.6 3.2 asks for.
+    """
+    offered = [one.strip() for value in headers.get_all("Sec-WebSocket-Protocol") for one in value.split(",")]
+    offered = [one for one in offered if one]
+    if not offered:
+        return None, True
+    for one in offered:
+        if one.lower() == SUBPROTOCOL:
+            return one, True
+    return None, False
+
+
+@dataclass(slots=True)
+class RateLimit:
+    """At most `per_minute` knocks of one address; 0 means no limit. Memory is bounded by forgetting all
+    addresses once a minute.
+    """
+
+    per_minute: int
+    _seen: dict[str, int] = field(default_factory=dict)
+    _minute: int = 0
+
+    def allows(self, address: str | None) -> bool:
+        """Count a knock and tell whether it may go on."""
+        if self.per_minute == 0 or address is None:
+            return True
+        minute = int(time.monotonic() // 60)
+        if minute != self._minute:
+            self._minute = minute
+            self._seen.clear()
+        count = self._seen.get(address, 0) + 1
+        self._seen[address] = count
+        return count <= self.per_minute

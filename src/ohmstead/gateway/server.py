@@ -1,0 +1,460 @@
+"""The gateway: the connections of this process, from the handshake to the drain."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from websockets.http11 import Request
+
+from ohmstead.charging.metering import OpenSession, max_power_w, write_figures, write_meter_values
+from ohmstead.charging.service import ChargerRef
+from ohmstead.core import metrics
+from ohmstead.core.clock import Clock
+from ohmstead.core.config import Settings
+from ohmstead.core.db import Database
+from ohmstead.core.errors import DomainError, Unavailable
+from ohmstead.core.http import utc_z
+from ohmstead.core.jobs import emit
+from ohmstead.core.live import Event, LiveBus, Topic
+from ohmstead.gateway import presence
+from ohmstead.gateway.connection import ChargerConnection
+from ohmstead.gateway.handshake import (
+    Known,
+    RateLimit,
+    Refused,
+    check_credentials,
+    choose_subprotocol,
+    client_address,
+    identity_of,
+    is_secure,
+)
+from ohmstead.gateway.log import write_messages
+from ohmstead.gateway.models import Refusal
+from ohmstead.gateway.protocol import ChargerProtocol
+from ohmstead.gateway.route import Context, Handler, Payload
+from ohmstead.gateway.writer import Entry, Fact, Writer
+from ohmstead.link.links import Links
+from ohmstead.ocpp.errors import ErrorCode, OcppError
+from ohmstead.ocpp.masking import mask
+from ohmstead.ocpp.timestamps import parse_timestamp
+from ohmstead.stations.status import Told, write_statuses
+
+logger = structlog.stdlib.get_logger(__name__)
+
+AWAY_GRACE_SECONDS = 10.0
+SEEN_EVERY_SECONDS = 10.0
+COLD_AT_ONCE = 8
+ATTEMPTS = 3
+RETRIED = {"40P01", "40001", "23505"}
+"""Deadlock, serialization failure, and a unique row that came from elsewhere in the same moment."""
+
+LOOKUP = text(
+    """
+SELECT charger.id, charger.backoffice_id, charger.station_id, charger.registration,
+       charger.security_profile, charger.password_hash, charger.tolerant, charger.simulated,
+       charger.retired_at IS NOT NULL AS retired,
+       EXISTS (SELECT 1 FROM notifications_alert alert
+                WHERE alert.kind = 'ChargerOffline' AND alert.subject = charger.id
+                  AND alert.cleared_at IS NULL) AS alerted,
+       (SELECT coalesce(json_agg(json_build_object(
+               'id', session.id, 'transaction_id', session.ocpp_transaction_id,
+               'connector_id', session.connector_id, 'started_at', session.started_at,
+               'energy_wh', session.energy_wh::text, 'register_wh', session.register_wh::text,
+               'last_sample_at', session.last_sample_at, 'power_w', session.power_w,
+               'soc_percent', session.soc_percent)), '[]')
+          FROM charging_session session
+         WHERE session.charger_id = charger.id AND session.status = 'Active'
+           AND NOT session.unmatched) AS sessions,
+       (SELECT coalesce(json_agg(json_build_object(
+               'connector_id', connector.connector_id, 'status', connector.status,
+               'error_code', connector.error_code, 'at', connector.status_at,
+               'max_power_kw', connector.max_power_kw)), '[]')
+          FROM stations_connector connector WHERE connector.charger_id = charger.id) AS connectors
+  FROM stations_charger charger
+ WHERE charger.id = :id
+"""
+)
+
+
+class Gateway:
+    """All that the connections share. One per process, and one event loop."""
+
+    def __init__(
+        self, settings: Settings, database: Database, links: Links, live: LiveBus, clock: Clock
+    ) -> None:
+        self.settings = settings
+        self.database = database
+        self.links = links
+        self.live = live
+        self.clock = clock
+        self.writer = Writer(
+            settings.postgres_url,
+            order=(
+                presence.write_opened,
+                presence.write_closed,
+                presence.write_seen,
+                write_statuses,
+                write_meter_values,
+                write_figures,
+                write_messages,
+            ),
+        )
+        self._connections: set[ChargerConnection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._cold = asyncio.Semaphore(COLD_AT_ONCE)
+        self._limit = RateLimit(settings.ocpp_handshakes_per_minute)
+        self._refusals_waiting = 0
+        self._draining = False
+        self._away_since: float | None = None
+
+    # --- the life of the gateway
+
+    async def start(self) -> None:
+        """Take the place of whatever ran before on this database, and begin to write."""
+        self.writer.start()
+        async with self.database.session() as session:
+            await presence.forget_the_dead(session, self.clock.now())
+        self.spawn(self._watch())
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Stop: take nothing new, answer what has arrived, close every socket, write the rest."""
+        self._draining = True
+        deadline = time.monotonic() + grace_seconds
+        for connection in list(self._connections):
+            connection.protocol.stop_reading()
+        await _until(lambda: all(one.idle for one in self._connections), deadline)
+        for connection in list(self._connections):
+            connection.protocol.close(1001, "the server stops")
+        await _until(lambda: not self._connections, deadline)
+        for connection in list(self._connections):
+            connection.protocol.fail("the server stops")
+        running = [task for task in self._tasks if task.get_name() != "gateway watch"]
+        if running:
+            await asyncio.wait(running, timeout=max(0.1, deadline - time.monotonic()))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.writer.stop()
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str | None = None) -> None:
+        """Run something beside the connections; what it raises is logged."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("gateway.task_failed", exc_info=task.exception())
+
+    async def _watch(self) -> None:
+        """Write who was heard, and close the sockets when the database stays away."""
+        task = asyncio.current_task()
+        if task is not None:
+            task.set_name("gateway watch")
+        last_seen = time.monotonic()
+        while True:
+            await asyncio.sleep(0.5)
+            if self.database_away and self._connections:
+                logger.warning(
+                    "gateway.closing_all", why="the database is away", sockets=len(self._connections)
+                )
+                for connection in list(self._connections):
+                    connection.protocol.close(1013, "the database is away: come back later")
+            if time.monotonic() - last_seen >= SEEN_EVERY_SECONDS:
+                last_seen = time.monotonic()
+                self._write_seen()
+
+    def _write_seen(self) -> None:
+        facts: list[Fact] = []
+        for connection in self._connections:
+            if connection.attached and connection.last_seen != connection.last_seen_written:
+                connection.last_seen_written = connection.last_seen
+                facts.append((presence.write_seen, _seen(connection, online=True)))
+        if facts:
+            self.writer.submit(Entry(facts, _nothing))
+
+    @property
+    def database_away(self) -> bool:
+        """Whether the database has been away for so long that chargers should queue as offline."""
+        since = self.writer.away_since
+        return since is not None and time.monotonic() - since >= AWAY_GRACE_SECONDS
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    # --- the handshake
+
+    async def handshake(self, protocol: ChargerProtocol, request: Request) -> None:
+        """Let a charger in, or refuse it with a status that says why."""
+        peer = protocol.client[0] if protocol.client else None
+        address = client_address(peer, request.headers, self.settings.trusted_proxies)
+        identity = request.path
+        known: Known | None = None
+        try:
+            if self._draining:
+                raise Refused(503, "Stopping", "The server stops.")
+            if not self._limit.allows(address):
+                raise Refused(429, "TooManyHandshakes", "Too many connections from this address.")
+            identity = identity_of(request.path)
+            if self.database_away:
+                raise Refused(503, "DatabaseAway", "The database is away.")
+            known = await self._lookup(identity)
+            if known is None or known.retired:
+                raise Refused(404, "Retired" if known else "UnknownCharger", "No charger has this identity.")
+            secure = is_secure(protocol.secure, peer, request.headers, self.settings.trusted_proxies)
+            check_credentials(known, request.headers, secure=secure, key=self.settings.signing_key)
+        except Refused as refusal:
+            self._refuse(protocol, refusal, identity, address, known)
+            return
+        subprotocol, served = choose_subprotocol(request.headers)
+        metrics.HANDSHAKES.labels("101").inc()
+        connection = self._admit(protocol, known)
+        if not protocol.accept(connection, subprotocol):
+            return
+        self._connections.add(connection)
+        metrics.CONNECTIONS.set(len(self._connections))
+        opened = {
+            "id": str(connection.id),
+            "charger_id": known.id,
+            "opened_at": connection.last_seen.isoformat(),
+            "address": address,
+            "subprotocol": subprotocol,
+            "security_profile": known.security_profile,
+        }
+        self.writer.submit(Entry([(presence.write_opened, opened)], _nothing))
+        if not served:
+            protocol.close(1002, "subprotocol not supported: offer ocpp1.6")
+            return
+        protocol.watch(self.settings.ocpp_ping_interval, 2.0 * self.settings.ocpp_heartbeat_interval)
+        if self.links.get(known.id) is None:
+            self.take_over(connection, alerted=known.alerted)
+
+    async def _lookup(self, identity: str) -> Known | None:
+        if "\0" in identity:
+            return None
+        try:
+            async with self._cold, self.database.engine.connect() as connection:
+                row = (await connection.execute(LOOKUP, {"id": identity})).mappings().one_or_none()
+        except (DBAPIError, TimeoutError, OSError) as error:
+            self._report_away()
+            raise Refused(503, "DatabaseAway", "The database is away.") from error
+        return None if row is None else Known(**row)
+
+    def _report_away(self) -> None:
+        """Let the writer find out whether the database is away: it decides for all."""
+        self.writer.submit(Entry([(presence.write_seen, _nobody(self.clock.now()))], _nothing))
+
+    def _admit(self, protocol: ChargerProtocol, known: Known) -> ChargerConnection:
+        charger = ChargerRef(
+            known.id, known.backoffice_id, known.station_id, known.registration, known.simulated
+        )
+        connection = ChargerConnection(
+            self, protocol, uuid4(), charger, tolerant=known.tolerant, now=self.clock.now()
+        )
+        power = {one["connector_id"]: max_power_w(one["max_power_kw"]) for one in known.connectors}
+        for one in known.connectors:
+            if one["status"] is not None:
+                at = parse_timestamp(one["at"]) if one["at"] else None
+                connection.told[one["connector_id"]] = Told(one["status"], one["error_code"], at)
+        for one in known.sessions:
+            opened = _open_session(one, power.get(one["connector_id"], max_power_w(None)))
+            connection.sessions[opened.transaction_id] = opened
+        return connection
+
+    def _refuse(
+        self,
+        protocol: ChargerProtocol,
+        refusal: Refused,
+        identity: str,
+        address: str | None,
+        known: Known | None,
+    ) -> None:
+        headers = {}
+        if refusal.status == 401:
+            headers["WWW-Authenticate"] = 'Basic realm="ohmstead", charset="UTF-8"'
+        if refusal.status in {429, 503}:
+            headers["Retry-After"] = "60" if refusal.status == 429 else "10"
+        protocol.refuse(refusal.status, refusal.detail, headers)
+        metrics.HANDSHAKES.labels(str(refusal.status)).inc()
+        # A flood of knocks must not become a flood of rows: what is over is in the metrics.
+        if refusal.status == 503 or self._refusals_waiting >= 20:
+            return
+        self._refusals_waiting += 1
+        row = Refusal(
+            at=self.clock.now(),
+            charger_id=mask(None, identity).replace("\0", "")[:64],
+            backoffice_id=known.backoffice_id if known else None,
+            station_id=known.station_id if known else None,
+            address=address,
+            status=refusal.status,
+            reason=refusal.reason,
+            detail=refusal.detail,
+        )
+        self.spawn(self._keep_refusal(row))
+
+    async def _keep_refusal(self, row: Refusal) -> None:
+        try:
+            async with self._cold, self.database.session() as session:
+                session.add(row)
+        except Unavailable:
+            logger.warning("gateway.refusal_not_kept", charger_id=row.charger_id)
+        finally:
+            await asyncio.sleep(0.05)
+            self._refusals_waiting -= 1
+
+    # --- presence
+
+    def take_over(self, connection: ChargerConnection, *, alerted: bool = False) -> None:
+        """Make this socket the charger's own, in place of an older one that is still open."""
+        charger = connection.charger
+        before = self.links.attach(charger.id, connection)
+        connection.attached = True
+        if isinstance(before, ChargerConnection):
+            for transaction_id, opened in before.sessions.items():
+                connection.sessions.setdefault(transaction_id, opened)
+            before.replaced()
+        self.writer.submit(Entry([(presence.write_seen, _seen(connection, online=True))], _nothing))
+        if before is None:
+            self._tell(connection, "charger.online", online=True)
+        if alerted:
+            self.spawn(self._came_online(charger.id))
+
+    def connection_closed(self, connection: ChargerConnection, code: int, reason: str) -> None:
+        """Write how a connection ended; the charger is offline unless another socket has taken over."""
+        self._connections.discard(connection)
+        metrics.CONNECTIONS.set(len(self._connections))
+        was_attached = connection.attached
+        connection.attached = False
+        now = self.clock.now()
+        closed = {
+            "id": str(connection.id),
+            "closed_at": now.isoformat(),
+            "close_code": code,
+            "close_reason": reason.replace("\0", "")[:200],
+        }
+        facts: list[Fact] = [(presence.write_closed, closed)]
+        gone = was_attached and self.links.detach(connection.charger.id, connection)
+        if gone:
+            facts.append((presence.write_seen, _seen(connection, online=False)))
+            self._tell(connection, "charger.offline", online=False)
+            if not self._draining:
+                self.spawn(self._went_offline(connection, now))
+        self.writer.submit(Entry(facts, _nothing))
+
+    async def _went_offline(self, connection: ChargerConnection, now: datetime) -> None:
+        try:
+            async with self._cold, self.database.session() as session:
+                await presence.went_offline(session, connection.charger.id, str(connection.id), now)
+        except Unavailable:
+            # At the next start, or when it connects again, the charger's row tells the same.
+            logger.warning("gateway.offline_not_published", charger_id=connection.charger.id)
+
+    async def _came_online(self, charger_id: str) -> None:
+        try:
+            async with self._cold, self.database.session() as session:
+                await emit(session, presence.CHARGER_CAME_ONLINE, charger_id=charger_id)
+        except Unavailable:
+            logger.warning("gateway.online_not_published", charger_id=charger_id)
+
+    def _tell(self, connection: ChargerConnection, kind: str, *, online: bool) -> None:
+        charger = connection.charger
+        data = {
+            "id": charger.id,
+            "station_id": str(charger.station_id) if charger.station_id else None,
+            "online": online,
+            "last_seen": utc_z(connection.last_seen),
+        }
+        self.live.publish(Event(Topic.CHARGERS, kind, data, charger.backoffice_id, charger.station_id))
+
+    # --- messages in a transaction of their own
+
+    async def transact(
+        self, connection: ChargerConnection, handler: Handler, payload: Payload, now: datetime
+    ) -> Payload:
+        """Serve a message in one transaction, and return its answer when that has committed.
+
+        Raises `OcppError` with the code for the charger. Deadlocks are tried again.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                async with self._cold, self.database.session() as session:
+                    context = Context(connection, session, now)
+                    response = await handler(context, payload)
+                for effect in context.after:
+                    effect()
+            except DBAPIError as error:
+                state = getattr(error.orig, "sqlstate", None) or ""
+                if state in RETRIED and attempt < ATTEMPTS:
+                    continue
+                if state.startswith("22"):
+                    raise OcppError(
+                        ErrorCode.PROPERTY_CONSTRAINT_VIOLATION,
+                        "a value cannot be stored: mend and send again",
+                    ) from error
+                raise self._internal(connection, error) from error
+            except Unavailable as error:
+                self._report_away()
+                raise OcppError(
+                    ErrorCode.INTERNAL_ERROR, "the database is away for the moment: send this again"
+                ) from error
+            except DomainError as error:
+                if attempt < ATTEMPTS:
+                    continue
+                raise OcppError(ErrorCode.INTERNAL_ERROR, error.message) from error
+            except OcppError:
+                raise
+            except Exception as error:
+                raise self._internal(connection, error) from error
+            else:
+                return response
+        raise OcppError(ErrorCode.INTERNAL_ERROR, "the message could not be written: send it again")
+
+    def _internal(self, connection: ChargerConnection, error: Exception) -> OcppError:
+        logger.error("gateway.message_failed", charger_id=connection.charger.id, exc_info=error)
+        return OcppError(ErrorCode.INTERNAL_ERROR, "the message could not be processed; it is in our log")
+
+
+async def _until(condition: Callable[[], bool], deadline: float) -> None:
+    """Wait for a condition of many connections, at most until `deadline`; only the drain needs it."""
+    while not condition() and time.monotonic() < deadline:  # noqa: ASYNC110 # an event for each message would cost
+        await asyncio.sleep(0.02)
+
+
+def _open_session(row: dict[str, Any], power: int) -> OpenSession:
+    started_at = parse_timestamp(row["started_at"])
+    return OpenSession(
+        id=UUID(row["id"]),
+        transaction_id=row["transaction_id"],
+        connector_id=row["connector_id"],
+        started_at=started_at,
+        energy_wh=Decimal(row["energy_wh"] or 0),
+        register_wh=None if row["register_wh"] is None else Decimal(row["register_wh"]),
+        last_sample_at=parse_timestamp(row["last_sample_at"]) if row["last_sample_at"] else started_at,
+        max_power_w=power,
+        power_w=row["power_w"],
+        soc_percent=row["soc_percent"],
+    )
+
+
+def _seen(connection: ChargerConnection, *, online: bool) -> dict[str, Any]:
+    return {
+        "charger_id": connection.charger.id,
+        "online": online,
+        "last_seen": connection.last_seen.isoformat(),
+    }
+
+
+def _nobody(now: datetime) -> dict[str, Any]:
+    return {"charger_id": "", "online": False, "last_seen": now.isoformat()}
+
+
+def _nothing(error: Exception | None) -> None:
+    """Nobody waits for this entry; the writer has logged what went wrong."""

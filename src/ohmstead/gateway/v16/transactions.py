@@ -1,0 +1,109 @@
+"""StartTransaction and StopTransaction (OCPP 1.6 4.8 and 4.10)."""
+
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from ohmstead.charging import service
+from ohmstead.charging.models import SessionStatus
+from ohmstead.charging.service import Stop
+from ohmstead.gateway.route import Context, Payload
+from ohmstead.gateway.v16.authorization import id_tag_info
+from ohmstead.ocpp.timestamps import parse_timestamp
+
+DEFAULT_REASON = "Local"
+"""OCPP 1.6 6.49: the reason may be left out only when it is Local."""
+
+
+async def start_transaction(context: Context, payload: Payload) -> Payload:
+    """StartTransaction.req: the same start again gets the same answer."""
+    connection = context.connection
+    started = await service.start(
+        context.session,
+        connection.charger,
+        connector_id=payload["connectorId"],
+        id_tag=payload["idTag"],
+        meter_start=payload["meterStart"],
+        started_at=parse_timestamp(payload["timestamp"]),
+        reservation_id=payload.get("reservationId"),
+        now=context.now,
+    )
+    opened = service.short_form(started.session, started.max_power_w)
+
+    def after() -> None:
+        replaced = [
+            one.transaction_id
+            for one in connection.sessions.values()
+            if one.connector_id == opened.connector_id and one.started_at < opened.started_at
+        ]
+        for transaction_id in replaced:
+            del connection.sessions[transaction_id]
+        connection.sessions[opened.transaction_id] = opened
+
+    context.after.append(after)
+    return {
+        "transactionId": started.session.ocpp_transaction_id,
+        "idTagInfo": id_tag_info(started.decision, started.status),
+    }
+
+
+async def stop_transaction(context: Context, payload: Payload) -> Payload:
+    """StopTransaction.req: always answered, whatever it names; the tag's info only if one was sent."""
+    return await _stop(
+        context,
+        Stop(
+            transaction_id=payload["transactionId"],
+            meter_stop=payload["meterStop"],
+            stopped_at=parse_timestamp(payload["timestamp"]),
+            id_tag=payload.get("idTag"),
+            reason=payload.get("reason", DEFAULT_REASON),
+            transaction_data=payload.get("transactionData", []),
+            raw=payload,
+        ),
+    )
+
+
+async def refused_stop(context: Context, payload: Payload) -> Payload:
+    """Keep a StopTransaction that breaks the schema, with whatever of it can be read."""
+    id_tag, reason = payload.get("idTag"), payload.get("reason", DEFAULT_REASON)
+    raw = orjson.loads(orjson.dumps(payload).replace(b"\\u0000", b"?"))
+    told = Stop(
+        transaction_id=_integer(payload.get("transactionId")),
+        meter_stop=_integer(payload.get("meterStop")),
+        stopped_at=_time(payload.get("timestamp")),
+        id_tag=id_tag[:20].replace("\0", "?") if isinstance(id_tag, str) else None,
+        reason=reason[:40].replace("\0", "?") if isinstance(reason, str) else DEFAULT_REASON,
+        transaction_data=[],
+        raw=raw,
+    )
+    await service.keep_unmatched(context.session, context.connection.charger, told, context.now)
+    return {}
+
+
+async def _stop(context: Context, told: Stop) -> Payload:
+    connection = context.connection
+    row = await service.stop(context.session, connection.charger, told, context.now)
+    if not row.unmatched and row.status == SessionStatus.COMPLETED and row.ocpp_transaction_id is not None:
+        ended = row.ocpp_transaction_id
+        context.after.append(lambda: _forget(context, ended))
+    if told.id_tag is None:
+        return {}
+    decision = await service.authorize(context.session, connection.charger, told.id_tag, context.now)
+    return {"idTagInfo": id_tag_info(decision)}
+
+
+def _forget(context: Context, transaction_id: int) -> None:
+    context.connection.sessions.pop(transaction_id, None)
+
+
+def _integer(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None
+
+
+def _time(value: Any) -> datetime | None:
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return parse_timestamp(value)
+    return None

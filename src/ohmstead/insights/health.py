@@ -1,0 +1,100 @@
+"""How the server is: for people, for load balancers, for Prometheus."""
+
+import asyncio
+import hmac
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import text
+
+from ohmstead.core import metrics, migrations
+from ohmstead.core.db import Database
+from ohmstead.core.errors import DomainError, Forbidden, StartupError, Unauthenticated
+from ohmstead.core.http import json_response
+
+router = APIRouter(tags=["operations"])
+
+JOB_STATES = ("todo", "doing", "failed")
+
+
+@router.get("/health")
+async def health() -> dict[str, str]:
+    """Tell that the process answers."""
+    return {"status": "healthy", "service": "driver-dashboard"}
+
+
+@router.get("/health/ready", response_model=None)
+async def ready(request: Request) -> Response:
+    """Tell whether the server can do its work: 200, or 503 with the state of each part."""
+    checks = {
+        "database": await _database(request),
+        "schema": await _schema(request),
+        "jobs": _jobs(request),
+        "gateway": _gateway(request),
+    }
+    good = all(check["ok"] for check in checks.values())
+    body = {"status": "ready" if good else "not ready", "checks": checks}
+    return json_response(body, 200 if good else 503)
+
+
+@router.get("/metrics", response_model=None)
+async def prometheus(request: Request) -> Response:
+    """Give the figures to Prometheus; the token is `OHMSTEAD_METRICS_TOKEN`."""
+    token = request.app.state.settings.metrics_token
+    if token is None:
+        raise Forbidden("Metrics are off. Set OHMSTEAD_METRICS_TOKEN and send it as a Bearer token.")
+    given = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if not hmac.compare_digest(given.encode(), token.get_secret_value().encode()):
+        raise Unauthenticated("Send OHMSTEAD_METRICS_TOKEN as a Bearer token.")
+    await _count_jobs(request)
+    metrics.LIVE_LISTENERS.set(request.app.state.live.listeners)
+    return PlainTextResponse(generate_latest(metrics.REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _database(request: Request) -> dict[str, Any]:
+    database: Database = request.app.state.database
+    try:
+        async with asyncio.timeout(5), database.session() as session:
+            await session.execute(text("SELECT 1"))
+    except (DomainError, TimeoutError):
+        return {"ok": False, "detail": "does not answer"}
+    return {"ok": True, "detail": "answers"}
+
+
+async def _schema(request: Request) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(10):
+            pending = await asyncio.to_thread(migrations.pending, request.app.state.database.url)
+    except (StartupError, TimeoutError):
+        return {"ok": False, "detail": "unknown: the database does not answer"}
+    if pending:
+        return {"ok": False, "detail": f"pending: {', '.join(pending)}; run `ohmstead migrate`"}
+    return {"ok": True, "detail": "up to date"}
+
+
+def _jobs(request: Request) -> dict[str, Any]:
+    worker = getattr(request.app.state, "worker", None)
+    running = worker is not None and worker.running
+    return {"ok": running, "detail": "running" if running else "the worker does not run"}
+
+
+def _gateway(request: Request) -> dict[str, Any]:
+    gateway = getattr(request.app.state, "gateway", None)
+    if gateway is None:
+        return {"ok": False, "detail": "not started"}
+    if gateway.writer.away_since is not None:
+        return {"ok": False, "detail": "cannot write", "connections": len(gateway)}
+    return {"ok": True, "detail": "writing", "connections": len(gateway)}
+
+
+async def _count_jobs(request: Request) -> None:
+    database: Database = request.app.state.database
+    async with database.session() as session:
+        rows = await session.execute(
+            text("SELECT CAST(status AS text), count(*) FROM procrastinate_jobs GROUP BY status")
+        )
+        found: dict[str, int] = dict(rows.tuples().all())
+    for state in JOB_STATES:
+        metrics.JOBS.labels(state).set(found.get(state, 0))

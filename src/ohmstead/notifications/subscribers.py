@@ -1,0 +1,274 @@
+"""Which facts become alerts, and which facts end them.
+
+The jobs run after the commit of their fact, at least once, and perhaps late or in another order. So
+none believes its fact alone: each looks at how things stand now, under a lock that a change of it
+must wait for (whose own fact then comes later), and a fact raises one alert at most.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from procrastinate import Blueprint, JobContext
+from sqlalchemy import Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ohmstead.charging import events
+from ohmstead.charging.models import Session
+from ohmstead.core.clock import Clock
+from ohmstead.core.db import Database, raw_connection
+from ohmstead.core.jobs import RETRY, Subscribers
+from ohmstead.notifications.models import AlertKind, Severity
+from ohmstead.notifications.service import clear_alert, raise_alert
+from ohmstead.stations.models import Charger, Connector, ConnectorStatus
+
+NAMESPACE = "notifications"
+Row = TypeVar("Row")
+OFFLINE_PATIENCE = timedelta(seconds=60)
+"""A charger that is back within this time is nobody's trouble."""
+SEEN_SLACK = timedelta(seconds=5)
+"""By how much `last_seen` may lie behind the moment at which a charger went offline."""
+LOOK_AGAIN = timedelta(seconds=5)
+LOOKS = 2
+
+SECURITY_SEVERITY = {
+    "TamperDetectionActivated": Severity.CRITICAL,
+    "SecurityLogWasCleared": Severity.CRITICAL,
+    "MemoryExhaustion": Severity.CRITICAL,
+    "AttemptedReplayAttacks": Severity.CRITICAL,
+    "InvalidFirmwareSignature": Severity.CRITICAL,
+    "InvalidFirmwareSigningCertificate": Severity.CRITICAL,
+    "InvalidCentralSystemCertificate": Severity.WARN,
+    "FailedToAuthenticateAtCentralSystem": Severity.WARN,
+}
+"""Events of the OCPP 1.6 security whitepaper that somebody must look at. Those that come with every
+restart, update or change of the clock are kept as reports only, though the whitepaper calls them critical.
+"""
+
+blueprint = Blueprint()
+
+
+@blueprint.task(name="charger_went_offline", pass_context=True, retry=RETRY)
+async def charger_went_offline(context: JobContext, *, charger_id: str, connection_id: str, at: str) -> None:
+    """Raise an alert when the charger is still away 60 seconds after `at` (ISO 8601).
+
+    Comes back at that time when it runs earlier. A charger that was back meanwhile and went again
+    has a job of its own for that.
+    """
+    database, now = _means(context)
+    went = datetime.fromisoformat(at)
+    async with database.session() as session:
+        if now < went + OFFLINE_PATIENCE:
+            await _again(
+                context,
+                session,
+                went + OFFLINE_PATIENCE,
+                charger_id=charger_id,
+                connection_id=connection_id,
+                at=at,
+            )
+            return
+        charger = await _charger(session, charger_id)
+        if charger is None or charger.online or charger.retired_at is not None:
+            return
+        if charger.last_seen is not None and charger.last_seen > went + SEEN_SLACK:
+            return
+        await raise_alert(
+            session,
+            kind=AlertKind.CHARGER_OFFLINE,
+            subject=charger_id,
+            severity=Severity.WARN,
+            title=f"Charger {charger_id} is offline",
+            message=f"Its connection ended at {at} and it has not come back. Check power and network.",
+            backoffice_id=charger.backoffice_id,
+            station_id=charger.station_id,
+            charger_id=charger_id,
+            now=now,
+            data={"since": at, "connection_id": connection_id},
+            fact=f"{connection_id}|{at}",
+        )
+
+
+@blueprint.task(name="charger_came_online", pass_context=True, retry=RETRY)
+async def charger_came_online(context: JobContext, *, charger_id: str, looked: int = 0) -> None:
+    """Clear the alert, unless the charger has left again meanwhile.
+
+    Presence is written with the next group of messages, perhaps a moment after its fact: a charger
+    that does not seem online is looked at again.
+    """
+    database, now = _means(context)
+    async with database.session() as session:
+        charger = await _charger(session, charger_id)
+        if charger is None:
+            return
+        if charger.online:
+            await clear_alert(session, AlertKind.CHARGER_OFFLINE, charger_id, now)
+        elif looked < LOOKS:
+            await _again(context, session, now + LOOK_AGAIN, charger_id=charger_id, looked=looked + 1)
+
+
+@blueprint.task(name="connector_faulted", pass_context=True, retry=RETRY)
+async def connector_faulted(
+    context: JobContext, *, charger_id: str, connector_id: int, error_code: str, info: str | None, at: str
+) -> None:
+    """Raise an alert when the connector is still faulted."""
+    database, now = _means(context)
+    async with database.session() as session:
+        connector = await _connector(session, charger_id, connector_id)
+        charger = await session.get(Charger, charger_id)
+        if connector is None or charger is None or connector.status != ConnectorStatus.FAULTED:
+            return
+        place = f"Connector {connector_id} of {charger_id}" if connector_id else f"Charger {charger_id}"
+        told = f"{error_code} ({info})" if info else error_code
+        await raise_alert(
+            session,
+            kind=AlertKind.CONNECTOR_FAULTED,
+            subject=_connector_subject(charger_id, connector_id),
+            severity=Severity.CRITICAL,
+            title=f"{place} is faulted: {error_code}",
+            message=f"{place} reported {told} at {at}. It takes no car until the fault is mended.",
+            backoffice_id=charger.backoffice_id,
+            station_id=charger.station_id,
+            charger_id=charger_id,
+            now=now,
+            data={"connector_id": connector_id, "error_code": error_code, "info": info, "at": at},
+            fact=at,
+        )
+
+
+@blueprint.task(name="connector_recovered", pass_context=True, retry=RETRY)
+async def connector_recovered(context: JobContext, *, charger_id: str, connector_id: int, at: str) -> None:
+    """Clear the alert, unless the connector has failed again meanwhile."""
+    database, now = _means(context)
+    async with database.session() as session:
+        connector = await _connector(session, charger_id, connector_id)
+        if connector is not None and connector.status != ConnectorStatus.FAULTED:
+            subject = _connector_subject(charger_id, connector_id)
+            await clear_alert(session, AlertKind.CONNECTOR_FAULTED, subject, now)
+
+
+@blueprint.task(name="stop_unmatched", pass_context=True, retry=RETRY)
+async def stop_unmatched(context: JobContext, *, session_id: str) -> None:
+    """Raise an alert for a stop that belongs to no session of its charger."""
+    database, now = _means(context)
+    async with database.session() as session:
+        row = await session.get(Session, UUID(session_id))
+        if row is None:
+            return
+        await raise_alert(
+            session,
+            kind=AlertKind.STOP_UNMATCHED,
+            subject=session_id,
+            severity=Severity.WARN,
+            title=f"Charger {row.charger_id} stopped an unknown transaction",
+            message=f"It named transaction {row.ocpp_transaction_id}, which is none of its open sessions. "
+            "The stop is kept as an unmatched transaction.",
+            backoffice_id=row.backoffice_id,
+            station_id=row.station_id,
+            charger_id=row.charger_id,
+            now=now,
+            data={"session_id": session_id, "ocpp_transaction_id": row.ocpp_transaction_id},
+            fact=session_id,
+        )
+
+
+@blueprint.task(name="session_closed_by_rule", pass_context=True, retry=RETRY)
+async def session_closed_by_rule(context: JobContext, *, session_id: str) -> None:
+    """Raise an alert for a session that a rule of ours ended, since its charger did not."""
+    database, now = _means(context)
+    async with database.session() as session:
+        row = await session.get(Session, UUID(session_id))
+        if row is None:
+            return
+        await raise_alert(
+            session,
+            kind=AlertKind.SESSION_CLOSED_BY_RULE,
+            subject=session_id,
+            severity=Severity.INFO,
+            title=f"A session of charger {row.charger_id} was closed without a stop",
+            message=f"Transaction {row.ocpp_transaction_id} was closed as {row.stop_reason}: its charger "
+            "sent no stop. Its energy is what the meter values prove.",
+            backoffice_id=row.backoffice_id,
+            station_id=row.station_id,
+            charger_id=row.charger_id,
+            now=now,
+            data={"session_id": session_id, "stop_reason": row.stop_reason},
+            fact=session_id,
+        )
+
+
+@blueprint.task(name="security_event", pass_context=True, retry=RETRY)
+async def security_event(
+    context: JobContext,
+    *,
+    charger_id: str,
+    type: str,  # noqa: A002 - the name that the fact and OCPP give it
+    at: str,
+) -> None:
+    """Raise an alert for a security event that somebody must look at; others are no alert."""
+    severity = SECURITY_SEVERITY.get(type)
+    if severity is None:
+        return
+    database, now = _means(context)
+    async with database.session() as session:
+        charger = await session.get(Charger, charger_id)
+        if charger is None:
+            return
+        await raise_alert(
+            session,
+            kind=AlertKind.SECURITY_EVENT,
+            subject=f"{charger_id}:{type}",
+            severity=severity,
+            title=f"Security event at charger {charger_id}: {type}",
+            message=f"The charger reported {type} at {at}. Look at its reports, and at the charger itself.",
+            backoffice_id=charger.backoffice_id,
+            station_id=charger.station_id,
+            charger_id=charger_id,
+            now=now,
+            data={"type": type, "at": at},
+            fact=at,
+        )
+
+
+SUBSCRIBERS: Subscribers = {
+    "ChargerWentOffline": [f"{NAMESPACE}:charger_went_offline"],
+    "ChargerCameOnline": [f"{NAMESPACE}:charger_came_online"],
+    "ConnectorFaulted": [f"{NAMESPACE}:connector_faulted"],
+    "ConnectorRecovered": [f"{NAMESPACE}:connector_recovered"],
+    events.STOP_UNMATCHED: [f"{NAMESPACE}:stop_unmatched"],
+    events.SESSION_CLOSED_BY_RULE: [f"{NAMESPACE}:session_closed_by_rule"],
+    "SecurityEvent": [f"{NAMESPACE}:security_event"],
+}
+
+
+def _means(context: JobContext) -> tuple[Database, datetime]:
+    """Return what the worker gives its tasks: the database, and the time by the application's clock."""
+    clock: Clock = context.additional_context["clock"]
+    database: Database = context.additional_context["database"]
+    return database, clock.now()
+
+
+async def _again(context: JobContext, session: AsyncSession, run_at: datetime, /, **arguments: Any) -> None:
+    """Queue this very task once more, to run at that time."""
+    job = context.task.configure(connection=await raw_connection(session), schedule_at=run_at)
+    await job.defer_async(**arguments)
+
+
+async def _charger(session: AsyncSession, charger_id: str) -> Charger | None:
+    return await _held(session, select(Charger).where(Charger.id == charger_id))
+
+
+async def _connector(session: AsyncSession, charger_id: str, connector_id: int) -> Connector | None:
+    query = select(Connector).where(
+        Connector.charger_id == charger_id, Connector.connector_id == connector_id
+    )
+    return await _held(session, query)
+
+
+async def _held(session: AsyncSession, query: Select[Row]) -> Row | None:
+    """Read a row that nobody can change until this unit of work ends."""
+    return (await session.scalars(query.with_for_update(read=True))).one_or_none()
+
+
+def _connector_subject(charger_id: str, connector_id: int) -> str:
+    return f"{charger_id}/{connector_id}"

@@ -1,0 +1,1 @@
+"""The pure OCPP codec: frames, schemas and message rules. No asyncio, no SQL, no logging."""

@@ -1,0 +1,1 @@
+"""OCPP 1.6: its actions, its schemas and its meter values."""

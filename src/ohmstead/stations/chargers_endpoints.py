@@ -1,0 +1,173 @@
+"""`/api/admin/chargers`, but for the commands."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request
+from pydantic import StringConstraints
+
+from ohmstead.accounts.access import require
+from ohmstead.accounts.models import Role
+from ohmstead.accounts.principal import Principal
+from ohmstead.core.http import Now, Page, Paging, UnitOfWork
+from ohmstead.stations import chargers_queries as queries
+from ohmstead.stations import chargers_service as service
+from ohmstead.stations.chargers_schemas import (
+    ChargerChange,
+    ChargerIn,
+    ChargerOut,
+    ChargerWithPassword,
+    Deleted,
+    ReportOut,
+    StatusEventOut,
+)
+from ohmstead.stations.disconnecting import disconnect
+from ohmstead.stations.models import ConnectorStatus, Registration
+from ohmstead.stations.parameters import ChargerId, checked_paging
+from ohmstead.stations.texts import Text
+
+router = APIRouter(prefix="/api/admin/chargers", tags=["Chargers"])
+
+Reader = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE, Role.OPERATOR))]
+Writer = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE))]
+CheckedPaging = Annotated[Paging, Depends(checked_paging)]
+
+
+@router.get("")
+async def list_chargers(
+    *,
+    request: Request,
+    session: UnitOfWork,
+    principal: Reader,
+    paging: CheckedPaging,
+    station: Annotated[UUID | None, Query(description="The id of a station.")] = None,
+    backoffice_id: UUID | None = None,
+    online: bool | None = None,
+    registration: Registration | None = None,
+    status: Annotated[ConnectorStatus | None, Query(description="That any of its connectors has.")] = None,
+    simulated: bool | None = None,
+    retired: Annotated[bool, Query(description="Show the retired ones instead of the others.")] = False,
+    sort: Annotated[str | None, Query(description="`id` or `last_seen`; `-` before it: falling.")] = None,
+) -> Page[ChargerOut]:
+    """List the chargers of the caller, by id; `q` searches id, name, serial number, vendor and model."""
+    return await queries.list_chargers(
+        session,
+        principal,
+        request.app.state.links,
+        paging,
+        station=station,
+        backoffice_id=backoffice_id,
+        online=online,
+        registration=registration,
+        status=status,
+        simulated=simulated,
+        retired=retired,
+        sort=sort,
+    )
+
+
+@router.post("", status_code=201, response_model_exclude_unset=True)
+async def create_charger(
+    *, request: Request, session: UnitOfWork, principal: Writer, now: Now, body: ChargerIn
+) -> ChargerWithPassword:
+    """Create a charger; only `id` is needed.
+
+    Security profiles 1 and 2 need a password: when none is given one is made, and answered here and
+    never again.
+    """
+    key = request.app.state.settings.signing_key
+    written = await service.create_charger(session, principal, now, body, key=key)
+    return await _answer(request, session, written)
+
+
+@router.delete("")
+async def delete_simulated_chargers(
+    *,
+    request: Request,
+    tasks: BackgroundTasks,
+    session: UnitOfWork,
+    principal: Writer,
+    simulated: Annotated[Literal["true"], Query(description="Must be `true`.")],
+) -> Deleted:
+    """Delete all simulated chargers of the caller with their sessions, meter values and messages."""
+    charger_ids = await service.delete_simulated(session, principal)
+    tasks.add_task(disconnect, request.app.state.links, charger_ids, "the charger was deleted")
+    return Deleted(deleted=len(charger_ids))
+
+
+@router.get("/{charger_id}")
+async def get_charger(
+    request: Request, session: UnitOfWork, principal: Reader, charger_id: ChargerId
+) -> ChargerOut:
+    """Show one charger with its connectors."""
+    charger = await queries.get_charger(session, principal, charger_id)
+    return await queries.show_charger(session, charger, request.app.state.links)
+
+
+@router.put("/{charger_id}", response_model_exclude_unset=True)
+async def change_charger(
+    *,
+    request: Request,
+    tasks: BackgroundTasks,
+    session: UnitOfWork,
+    principal: Writer,
+    now: Now,
+    charger_id: ChargerId,
+    body: ChargerChange,
+) -> ChargerWithPassword:
+    """Change what the body names and keep the rest; null clears what may be null.
+
+    After a change of what a connection was admitted by (credentials, profile, registration, station,
+    retirement) the charger's socket is closed, and it connects as what it is now.
+    """
+    key = request.app.state.settings.signing_key
+    written = await service.change_charger(session, principal, now, charger_id, body, key=key)
+    if written.reconnect:
+        reason = "the charger is retired" if written.charger.retired_at else "the charger's settings changed"
+        tasks.add_task(disconnect, request.app.state.links, [charger_id], reason)
+    return await _answer(request, session, written)
+
+
+async def _answer(request: Request, session: UnitOfWork, written: service.Written) -> ChargerWithPassword:
+    shown = await queries.show_charger(session, written.charger, request.app.state.links)
+    answer = ChargerWithPassword.model_validate(shown.model_dump())
+    if written.password is not None:
+        answer.password = written.password
+    return answer
+
+
+@router.delete("/{charger_id}", status_code=204)
+async def delete_charger(
+    *, request: Request, tasks: BackgroundTasks, session: UnitOfWork, principal: Writer, charger_id: ChargerId
+) -> None:
+    """Delete a charger that never had a session; one with a history is refused (409): retire it."""
+    await service.delete_charger(session, principal, charger_id)
+    tasks.add_task(disconnect, request.app.state.links, [charger_id], "the charger was deleted")
+
+
+@router.get("/{charger_id}/status-history")
+async def list_status_history(
+    *,
+    session: UnitOfWork,
+    principal: Reader,
+    paging: CheckedPaging,
+    charger_id: ChargerId,
+    connector_id: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None,
+) -> Page[StatusEventOut]:
+    """List every StatusNotification of a charger, the newest by its own clock first."""
+    await queries.get_charger(session, principal, charger_id)
+    return await queries.status_history(session, charger_id, paging, connector_id=connector_id)
+
+
+@router.get("/{charger_id}/reports")
+async def list_reports(
+    *,
+    session: UnitOfWork,
+    principal: Reader,
+    paging: CheckedPaging,
+    charger_id: ChargerId,
+    action: Annotated[Text, StringConstraints(max_length=64)] | None = None,
+) -> Page[ReportOut]:
+    """List what a charger reported outside of its sessions, the last to arrive first."""
+    await queries.get_charger(session, principal, charger_id)
+    return await queries.reports(session, charger_id, paging, action=action)

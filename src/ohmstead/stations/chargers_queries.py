@@ -1,0 +1,196 @@
+"""Reads of chargers."""
+
+from collections import defaultdict
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, func, literal, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ohmstead.accounts.principal import Principal
+from ohmstead.core.db import UtcDateTime
+from ohmstead.core.errors import NotFound
+from ohmstead.core.http import Page, Paging, count
+from ohmstead.link.links import Links
+from ohmstead.stations.chargers_schemas import (
+    ChargerOut,
+    ConnectorOut,
+    ReportOut,
+    StationName,
+    StatusEventOut,
+)
+from ohmstead.stations.keyset import Key, Order, read_number, read_text, read_time
+from ohmstead.stations.models import (
+    Charger,
+    ChargerReport,
+    Connector,
+    ConnectorStatus,
+    Registration,
+    Station,
+    StatusEvent,
+)
+
+NEVER = literal(datetime(1970, 1, 1, tzinfo=UTC), UtcDateTime())
+"""Where a charger that was never seen stands in an order by `last_seen`."""
+
+ORDER = Order(
+    keys={
+        "id": Key(Charger.id, read_text),
+        "last_seen": Key(func.coalesce(Charger.last_seen, NEVER, type_=UtcDateTime()), read_time),
+    },
+    tie=Key(Charger.id, read_text),
+    default="id",
+)
+HISTORY_ORDER = Order(
+    keys={"at": Key(StatusEvent.at, read_time)}, tie=Key(StatusEvent.id, read_number), default="-at"
+)
+REPORT_ORDER = Order(
+    keys={"id": Key(ChargerReport.id, read_number)}, tie=Key(ChargerReport.id, read_number), default="-id"
+)
+
+
+async def get_charger(
+    session: AsyncSession, principal: Principal, charger_id: str, *, lock: bool = False
+) -> Charger:
+    """Return a charger of the caller's scope. Raises `NotFound`.
+
+    `lock` keeps others from changing the row until the unit of work ends; sessions may still begin.
+    """
+    query = principal.within(
+        select(Charger).where(Charger.id == charger_id), Charger.backoffice_id, Charger.station_id
+    )
+    if lock:
+        query = query.with_for_update(key_share=True)
+    charger = (await session.execute(query)).scalar_one_or_none()
+    if charger is None:
+        raise NotFound(f"There is no charger {charger_id}.", code="ChargerNotFound")
+    return charger
+
+
+async def list_chargers(
+    session: AsyncSession,
+    principal: Principal,
+    links: Links,
+    paging: Paging,
+    *,
+    station: UUID | None = None,
+    backoffice_id: UUID | None = None,
+    online: bool | None = None,
+    registration: Registration | None = None,
+    status: ConnectorStatus | None = None,
+    simulated: bool | None = None,
+    retired: bool = False,
+    sort: str | None = None,
+) -> Page[ChargerOut]:
+    """Return a page of the caller's chargers; `q` searches id, name, serial number, vendor and model.
+
+    `status` keeps chargers of which at least one connector has it (connector 0 too). `retired` shows
+    the retired ones instead of the others.
+    """
+    query = principal.within(select(Charger), Charger.backoffice_id, Charger.station_id)
+    if retired:
+        query = query.where(Charger.retired_at.is_not(None))
+    else:
+        query = query.where(Charger.retired_at.is_(None))
+    for column, wanted in (
+        (Charger.station_id, station),
+        (Charger.backoffice_id, backoffice_id),
+        (Charger.online, online),
+        (Charger.registration, registration),
+        (Charger.simulated, simulated),
+    ):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    if status is not None:
+        having = select(Connector.charger_id).where(Connector.charger_id == Charger.id)
+        query = query.where(having.where(Connector.status == status).exists())
+    if paging.q is not None:
+        searched = (Charger.id, Charger.name, Charger.serial_number, Charger.vendor, Charger.model)
+        query = query.where(or_(*(column.icontains(paging.q, autoescape=True) for column in searched)))
+    rows, next_cursor = await ORDER.page(session, query, paging, sort)
+    return Page(
+        items=await show_chargers(session, [row.Charger for row in rows], links),
+        next_cursor=next_cursor,
+        total=await count(session, query),
+    )
+
+
+async def show_charger(session: AsyncSession, charger: Charger, links: Links) -> ChargerOut:
+    """Return one charger as it goes out."""
+    return (await show_chargers(session, [charger], links))[0]
+
+
+async def show_chargers(
+    session: AsyncSession, chargers: Collection[Charger], links: Links
+) -> list[ChargerOut]:
+    """Return chargers as they go out, with connectors and stations in one query each.
+
+    `last_seen` of a connected charger is the fresher of the database's and the socket's.
+    """
+    connectors: dict[str, list[ConnectorOut]] = defaultdict(list)
+    for connector in await connectors_of(session, [charger.id for charger in chargers]):
+        connectors[connector.charger_id].append(ConnectorOut.model_validate(connector))
+    station_ids = {charger.station_id for charger in chargers if charger.station_id is not None}
+    stations = await session.execute(select(Station.id, Station.name).where(Station.id.in_(station_ids)))
+    names = {row.id: StationName(id=row.id, name=row.name) for row in stations}
+    return [
+        ChargerOut.model_validate(
+            {
+                **{column: getattr(charger, column) for column in _COLUMNS},
+                "station": names.get(charger.station_id) if charger.station_id else None,
+                "connectors": [one for one in connectors[charger.id] if one.connector_id > 0],
+                "whole": next((one for one in connectors[charger.id] if one.connector_id == 0), None),
+                "has_password": charger.password_hash is not None,
+                "last_seen": last_seen(charger, links),
+            }
+        )
+        for charger in chargers
+    ]
+
+
+_COLUMNS = ChargerOut.model_fields.keys() - {"station", "connectors", "whole", "has_password", "last_seen"}
+
+
+def last_seen(charger: Charger, links: Links) -> datetime | None:
+    """Return the later of what the database and the socket know; None for one that was never seen."""
+    link = links.get(charger.id)
+    if link is None or charger.last_seen is None:
+        return charger.last_seen if link is None else link.last_seen
+    return max(charger.last_seen, link.last_seen)
+
+
+async def connectors_of(session: AsyncSession, charger_ids: Collection[str]) -> list[Connector]:
+    """Return the connectors of chargers in the order of their numbers."""
+    query = (
+        select(Connector)
+        .where(Connector.charger_id.in_(charger_ids))
+        .order_by(Connector.charger_id, Connector.connector_id)
+        .execution_options(populate_existing=True)
+    )
+    return list((await session.execute(query)).scalars())
+
+
+async def status_history(
+    session: AsyncSession, charger_id: str, paging: Paging, *, connector_id: int | None = None
+) -> Page[StatusEventOut]:
+    """Return a page of the notifications of a charger, the newest by its own clock first."""
+    query: Select[Any] = select(StatusEvent).where(StatusEvent.charger_id == charger_id)
+    if connector_id is not None:
+        query = query.where(StatusEvent.connector_id == connector_id)
+    rows, next_cursor = await HISTORY_ORDER.page(session, query, paging)
+    items = [StatusEventOut.model_validate(row.StatusEvent) for row in rows]
+    return Page(items=items, next_cursor=next_cursor, total=await count(session, query))
+
+
+async def reports(
+    session: AsyncSession, charger_id: str, paging: Paging, *, action: str | None = None
+) -> Page[ReportOut]:
+    """Return a page of the reports of a charger, the last to arrive first."""
+    query: Select[Any] = select(ChargerReport).where(ChargerReport.charger_id == charger_id)
+    if action is not None:
+        query = query.where(ChargerReport.action == action)
+    rows, next_cursor = await REPORT_ORDER.page(session, query, paging)
+    items = [ReportOut.model_validate(row.ChargerReport) for row in rows]
+    return Page(items=items, next_cursor=next_cursor, total=await count(session, query))

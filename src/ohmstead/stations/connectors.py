@@ -1,0 +1,53 @@
+"""The connectors of a charger, as an operator declares them."""
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ohmstead.core.errors import Conflict
+from ohmstead.stations import history
+from ohmstead.stations.chargers_queries import connectors_of
+from ohmstead.stations.chargers_schemas import ConnectorIn
+from ohmstead.stations.models import Connector, StatusEvent
+
+
+async def declare(session: AsyncSession, charger_id: str, wanted: int | list[ConnectorIn]) -> None:
+    """Bring the connectors of a charger to what was declared.
+
+    A list is merged by number, and what it does not name stays. A number n makes sure that 1 to n
+    exist and removes those above that never told a status nor had a session; with either it raises
+    `Conflict`. Rows are written in the order of their numbers, as everybody does who writes several,
+    and over those that the charger itself brings at the same moment.
+    """
+    if isinstance(wanted, int):
+        await _drop_above(session, charger_id, wanted)
+        wanted = [ConnectorIn(connector_id=number) for number in range(1, wanted + 1)]
+    for one in sorted(wanted, key=lambda connector: connector.connector_id):
+        given = one.model_dump(include=one.model_fields_set - {"connector_id"})
+        place = insert(Connector).values(charger_id=charger_id, connector_id=one.connector_id, **given)
+        if given:
+            place = place.on_conflict_do_update(index_elements=["charger_id", "connector_id"], set_=given)
+        else:
+            place = place.on_conflict_do_nothing()
+        await session.execute(place)
+
+
+async def _drop_above(session: AsyncSession, charger_id: str, last: int) -> None:
+    above = [row for row in await connectors_of(session, [charger_id]) if row.connector_id > last]
+    if not above:
+        return
+    events = select(func.count()).where(StatusEvent.charger_id == charger_id, StatusEvent.connector_id > last)
+    if (
+        any(row.status is not None for row in above)
+        or (await session.execute(events)).scalar_one()
+        or await history.sessions_of_charger(session, charger_id, above_connector=last)
+    ):
+        raise Conflict(
+            f"Charger {charger_id} has connectors above {last} that have told a status or had a session:"
+            " they cannot be removed, their history would lose its place.",
+            code="ConnectorInUse",
+            fields={"connectors": f"connectors above {last} have a history"},
+        )
+    # One that tells its status at this very moment stays.
+    unused = delete(Connector).where(Connector.charger_id == charger_id, Connector.connector_id > last)
+    await session.execute(unused.where(Connector.status.is_(None)))

@@ -1,0 +1,53 @@
+"""What other domains keep about stations and chargers, by the names of their tables.
+
+Stations lie below charging and the gateway and may not import them; but a charger with sessions must not be
+deleted, and a simulated one goes together with all that it left behind. Only the columns named here
+are known, and a test holds them against the real schema.
+"""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from sqlalchemy import String, Uuid, column, delete, func, select, table
+from sqlalchemy.ext.asyncio import AsyncSession
+
+SESSIONS = table(
+    "charging_session",
+    column("charger_id", String),
+    column("station_id", Uuid),
+    column("connector_id"),
+)
+METER_VALUES = table("charging_meter_value", column("charger_id", String))
+MESSAGES = table("gateway_message", column("charger_id", String))
+STATUS_EVENTS = table("stations_status_event", column("charger_id", String))
+KEPT_BY_ID = (METER_VALUES, MESSAGES, STATUS_EVENTS)
+"""Tables that name a charger without a foreign key: the database does not clear them by itself."""
+
+
+async def sessions_of_charger(session: AsyncSession, charger_id: str, *, above_connector: int = 0) -> int:
+    """Count the sessions of a charger, or those of its connectors above a number."""
+    query = select(func.count()).select_from(SESSIONS).where(SESSIONS.c.charger_id == charger_id)
+    if above_connector:
+        query = query.where(SESSIONS.c.connector_id > above_connector)
+    return int((await session.execute(query)).scalar_one())
+
+
+async def sessions_of_station(session: AsyncSession, station_id: UUID) -> int:
+    """Count the sessions that were charged at a station, whichever chargers it has now."""
+    query = select(func.count()).select_from(SESSIONS).where(SESSIONS.c.station_id == station_id)
+    return int((await session.execute(query)).scalar_one())
+
+
+async def forget_sessions(session: AsyncSession, charger_ids: Collection[str]) -> None:
+    """Delete the sessions of chargers."""
+    await session.execute(delete(SESSIONS).where(SESSIONS.c.charger_id.in_(charger_ids)))
+
+
+async def forget_traces(session: AsyncSession, charger_ids: Collection[str]) -> None:
+    """Delete the meter values, logged messages and status events of chargers.
+
+    The id of a deleted charger is free again, also for another business: it must not find there what
+    the charger of the first one said.
+    """
+    for kept in KEPT_BY_ID:
+        await session.execute(delete(kept).where(kept.c.charger_id.in_(charger_ids)))

@@ -1,0 +1,78 @@
+"""The status of connectors as chargers tell it (OCPP 1.6 6.47), written in groups.
+
+Every notification is kept as an event. The connector itself takes it unless a later one, by the
+charger's own clock, has been taken before: notifications that were queued while the charger was
+offline come late. A time that cannot be compared (none, years off, or after one that lay in the
+future) is taken as it arrives.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+import psycopg
+
+COLUMNS = (
+    "charger_id text, connector_id int, status text, error_code text, info text, vendor_id text,"
+    " vendor_error_code text, at timestamptz, received_at timestamptz"
+)
+
+EVENTS = f"""
+INSERT INTO stations_status_event
+       (charger_id, connector_id, at, received_at, status, error_code, info, vendor_id, vendor_error_code)
+SELECT charger_id, connector_id, coalesce(at, received_at), received_at, status, error_code, info,
+       vendor_id, vendor_error_code
+  FROM json_to_recordset(%s::json) AS row({COLUMNS})
+ ORDER BY charger_id, connector_id
+    ON CONFLICT DO NOTHING
+"""  # noqa: S608 # the columns are ours
+
+CONNECTORS = f"""
+INSERT INTO stations_connector AS known
+       (charger_id, connector_id, status, error_code, info, vendor_id, vendor_error_code,
+        status_since, status_at, status_received_at)
+SELECT charger_id, connector_id, status, error_code, info, vendor_id, vendor_error_code,
+       CASE WHEN at BETWEEN received_at - interval '7 days' AND received_at + interval '5 minutes'
+            THEN at ELSE received_at END,
+       at, received_at
+  FROM json_to_recordset(%s::json) AS row({COLUMNS})
+ ORDER BY charger_id, connector_id
+    ON CONFLICT (charger_id, connector_id) DO UPDATE
+   SET status_since = CASE WHEN known.status = excluded.status THEN known.status_since
+                           ELSE excluded.status_since END,
+       status = excluded.status, error_code = excluded.error_code, info = excluded.info,
+       vendor_id = excluded.vendor_id, vendor_error_code = excluded.vendor_error_code,
+       status_at = excluded.status_at, status_received_at = excluded.status_received_at
+ WHERE excluded.status_at IS NULL
+    OR known.status_at IS NULL
+    OR excluded.status_at >= known.status_at
+    OR known.status_at > excluded.status_received_at + interval '5 minutes'
+    OR excluded.status_at < excluded.status_received_at - interval '1825 days'
+"""  # noqa: S608 # the columns are ours
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a connector last told; `at` is the charger's own time of it, or None."""
+
+    status: str | None
+    error_code: str | None
+    at: datetime | None
+
+
+def is_late(known: datetime | None, at: datetime | None, received_at: datetime) -> bool:
+    """Tell whether a notification is older than what is known: the rule of `CONNECTORS`, in Python."""
+    if known is None or at is None or at >= known:
+        return False
+    return known <= received_at + timedelta(minutes=5) and at >= received_at - timedelta(days=5 * 365)
+
+
+async def write_statuses(connection: psycopg.AsyncConnection[Any], rows: list[dict[str, Any]]) -> None:
+    """Write notifications: the history in full, and of each connector the last one of the group.
+
+    Rows have the members of `COLUMNS`; `at` is the charger's time or None.
+    """
+    await connection.execute(EVENTS, [orjson.dumps(rows).decode()])
+    last = {(row["charger_id"], row["connector_id"]): row for row in rows}
+    await connection.execute(CONNECTORS, [orjson.dumps(list(last.values())).decode()])

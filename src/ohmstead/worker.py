@@ -1,0 +1,96 @@
+"""The jobs of every domain, and the worker that runs them inside the server."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import structlog
+from procrastinate import Blueprint, JobContext, builtin_tasks
+
+from ohmstead.charging import jobs as charging
+from ohmstead.core.clock import Clock
+from ohmstead.core.config import Settings
+from ohmstead.core.db import Database
+from ohmstead.core.jobs import Jobs, Subscribers
+from ohmstead.gateway import jobs as gateway
+from ohmstead.notifications import subscribers as notifications
+
+logger = structlog.stdlib.get_logger(__name__)
+
+KEEP_HOURS = 72
+RESTART_SECONDS = 2.0
+
+housekeeping = Blueprint()
+
+
+@housekeeping.periodic(cron="37 * * * *")
+@housekeeping.task(name="remove_old_jobs", pass_context=True, queueing_lock="remove_old_jobs")
+async def remove_old_jobs(context: JobContext, timestamp: int) -> None:
+    """Remove jobs that ended well three days ago."""
+    await builtin_tasks.remove_old_jobs(context, max_hours=KEEP_HOURS)
+
+
+registry = Blueprint()
+for namespace, blueprint in (
+    ("core", housekeeping),
+    (charging.NAMESPACE, charging.blueprint),
+    (gateway.NAMESPACE, gateway.blueprint),
+    (notifications.NAMESPACE, notifications.blueprint),
+):
+    registry.add_tasks_from(blueprint, namespace=namespace)
+
+
+def subscribers() -> Subscribers:
+    """Return which tasks hear which fact, over all domains."""
+    heard: Subscribers = {}
+    for domain in (notifications.SUBSCRIBERS,):
+        for fact, tasks in domain.items():
+            heard.setdefault(fact, []).extend(tasks)
+    return heard
+
+
+def create_jobs(url: str) -> Jobs:
+    """Build the queue of this process."""
+    return Jobs(url, registry, subscribers())
+
+
+class Worker:
+    """Runs jobs until it is stopped; comes back by itself when the database was away."""
+
+    def __init__(self, jobs: Jobs, settings: Settings, database: Database, clock: Clock) -> None:
+        self._jobs = jobs
+        self._context: dict[str, Any] = {"settings": settings, "database": database, "clock": clock}
+        self._task: asyncio.Task[None] | None = None
+        self.running = False
+
+    def start(self) -> None:
+        """Begin to run jobs."""
+        self._task = asyncio.create_task(self._run(), name="jobs")
+
+    async def stop(self) -> None:
+        """Let the jobs that run come to their end, for some seconds, then stop."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        self.running = False
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async with self._jobs.app.open_async():
+                    self.running = True
+                    await self._jobs.app.run_worker_async(
+                        concurrency=4,
+                        install_signal_handlers=False,
+                        listen_notify=True,
+                        shutdown_graceful_timeout=5.0,
+                        additional_context=self._context,
+                    )
+            except asyncio.CancelledError:
+                raise
+            except Exception:  # whatever ends it (the database most of all), it must come back
+                logger.warning("jobs.interrupted", exc_info=True)
+            self.running = False
+            await asyncio.sleep(RESTART_SECONDS)

@@ -1,0 +1,42 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ohmstead.accounts.emails import normalise_email
+from ohmstead.core.errors import Invalid
+
+
+class TestNormaliseEmail:
+    @pytest.mark.parametrize(
+        ("typed", "kept"),
+        [
+            ("Maya@Volt.CO", "maya@volt.co"),
+            ("  maya@volt.co\n", "maya@volt.co"),
+            ("a@xn--mnchen-3ya.de", "a@münchen.de"),
+            ("Jose\u0301@example.com", "josé@example.com"),
+            ("admin@ohmstead.local", "admin@ohmstead.local"),
+            ("admin@localhost", "admin@localhost"),
+            ("maya@demo.test", "maya@demo.test"),
+            ("first.last+tag@sub.example.org", "first.last+tag@sub.example.org"),
+        ],
+    )
+    def test_one_spelling_for_each_address(self, typed: str, kept: str) -> None:
+        assert normalise_email(typed) == kept
+
+    @pytest.mark.parametrize(
+        "typed",
+        ["", "maya", "@volt.co", "maya@", "a b@volt.co", "a@b@c.de", "Maya <maya@volt.co>", "m\x00@volt.co",
+         "a@[127.0.0.1]", "x" * 255 + "@volt.co", "a@" + "b" * 260 + ".de", "a@x.invalid"],
+    )  # fmt: skip
+    def test_what_is_no_address_is_refused_by_its_field(self, typed: str) -> None:
+        with pytest.raises(Invalid) as refused:
+            normalise_email(typed)
+        assert refused.value.fields["email"]
+
+    @given(st.emails())
+    def test_normalising_twice_changes_nothing(self, address: str) -> None:
+        try:
+            once = normalise_email(address)
+        except Invalid:
+            return  # a generated address may have a part that our package takes for none
+        assert normalise_email(once) == once == once.lower()

@@ -1,0 +1,184 @@
+import socket
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from tests.cli.running import SECRET, reachable_folder
+from tests.running import free_port
+
+from ohmstead import doctor
+from ohmstead.core.config import Settings, known_env_names
+from ohmstead.core.postgres import EmbeddedPostgres
+from ohmstead.doctor import Finding
+
+NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in known_env_names():
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def states(*findings: Finding) -> dict[str, str]:
+    return {finding.check: finding.state for finding in findings}
+
+
+def pair(folder: Path, name: str, *, valid: timedelta = 90 * DAY) -> tuple[Path, Path]:
+    """A self-signed certificate and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "charge.example.com")])
+    begin = datetime.now(UTC) - 10 * DAY
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(datetime.now(UTC) + valid)
+        .sign(key, hashes.SHA256())
+    )
+    cert_path, key_path = folder / f"{name}.pem", folder / f"{name}.key"
+    cert_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    key_path.chmod(0o600)
+    return cert_path, key_path
+
+
+class TestSettings:
+    def test_a_misspelt_name_is_a_warning_with_the_right_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OHMSTEAD_SECRETKEY", "x")
+        (finding,) = doctor.check_settings()
+        assert (finding.state, finding.remedy) == ("warn", "Did you mean OHMSTEAD_SECRET_KEY?")
+
+
+class TestDatabase:
+    def test_the_running_one_is_well(self, database_url: str) -> None:
+        assert states(*doctor.check_database(database_url)) == {
+            "database": "ok",
+            "clock": "ok",
+            "schema": "ok",
+        }
+
+    def test_one_without_a_schema_says_how_to_make_it(self, postgres: EmbeddedPostgres) -> None:
+        finding = doctor.check_schema(postgres.url("postgres"))
+        assert (finding.state, finding.remedy) == ("fail", "Run: ohmstead migrate")
+
+    def test_one_that_is_away_fails_and_is_not_asked_further(self) -> None:
+        url = "postgresql://ohmstead:hunter2@127.0.0.1:1/ohmstead"
+        (finding,) = doctor.check_database(url)
+        assert finding.state == "fail"
+        assert "hunter2" not in finding.message
+
+    def test_the_embedded_one_is_not_made_by_looking(self, tmp_path: Path) -> None:
+        settings = Settings.load(data_dir=tmp_path / "data", port=free_port())
+        findings = list(doctor.examine(settings))
+        assert states(*findings)["database"] == "ok"
+        assert not (tmp_path / "data").exists()
+
+    def test_the_embedded_one_is_stopped_again_after_looking(self) -> None:
+        with reachable_folder() as folder:
+            with EmbeddedPostgres(folder, durable=False):
+                pass
+            found = states(*doctor.examine(Settings.load(data_dir=folder, port=free_port())))
+            assert (found["database"], found["schema"]) == ("ok", "fail")
+            assert EmbeddedPostgres(folder).pid is None
+
+    @pytest.mark.parametrize(("ahead", "state"), [(0.5, "ok"), (-5, "warn"), (30, "warn"), (-120, "fail")])
+    def test_a_clock_that_differs_is_noticed_both_ways(self, ahead: float, state: str) -> None:
+        finding = doctor.check_clock(ahead)
+        assert finding.state == state
+        assert state == "ok" or ("ahead" in finding.message) == (ahead > 0)
+
+
+class TestPorts:
+    def test_a_free_port_is_well(self) -> None:
+        assert states(*doctor.check_ports(Settings.load(port=free_port()))) == {"port": "ok"}
+
+    def test_a_port_that_another_program_has_fails(self) -> None:
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            other.listen(0)
+            port = other.getsockname()[1]
+            (finding,) = doctor.check_ports(Settings.load(port=port))
+        assert finding.state == "fail"
+        assert f":{port}" in finding.remedy
+
+    def test_both_listeners_are_looked_at(self) -> None:
+        settings = Settings.load(port=free_port(), ocpp_port=free_port())
+        assert set(states(*doctor.check_ports(settings))) == {"port", "OCPP port"}
+
+
+class TestSecrets:
+    def check(self, **settings: object) -> dict[str, str]:
+        return states(*doctor.check_secrets(Settings.load(**settings)))
+
+    def test_good_ones_are_well(self) -> None:
+        found = self.check(
+            secret_key=SECRET, admin_email="a@example.com", admin_password="correct-horse-battery"
+        )
+        assert found == {"secret key": "ok", "admin password": "ok"}
+
+    @pytest.mark.parametrize("key", ["short", "a" * 64])
+    def test_a_weak_key_is_a_warning(self, key: str) -> None:
+        assert self.check(secret_key=key) == {"secret key": "warn"}
+
+    def test_in_production_weakness_fails(self) -> None:
+        found = self.check(
+            environment="production",
+            database_url="postgresql://db/x",
+            secret_key="ab" * 32,
+            admin_email="admin@example.com",
+            admin_password="changeme",
+        )
+        assert found == {"secret key": "fail", "admin password": "fail", "metrics token": "warn"}
+
+    def test_files_with_secrets_that_others_can_read_are_named(self, tmp_path: Path) -> None:
+        (tmp_path / ".env").write_text("OHMSTEAD_LOG_LEVEL=INFO\n")
+        (tmp_path / ".env").chmod(0o644)
+        (tmp_path / "secret.key").write_text(SECRET)
+        (tmp_path / "secret.key").chmod(0o600)
+        assert self.check(data_dir=tmp_path) == {"secret key": "ok", ".env": "warn"}
+
+
+class TestTls:
+    def check(self, cert: Path, key: Path) -> dict[str, str]:
+        return states(*doctor.check_tls(Settings.load(tls_cert=cert, tls_key=key)))
+
+    def test_a_pair_in_force_is_well(self, tmp_path: Path) -> None:
+        assert self.check(*pair(tmp_path, "a")) == {"TLS": "ok", "TLS key": "ok"}
+
+    def test_a_key_of_another_certificate_fails(self, tmp_path: Path) -> None:
+        cert, _ = pair(tmp_path, "a")
+        _, key = pair(tmp_path, "b")
+        assert self.check(cert, key) == {"TLS": "fail"}
+
+    def test_a_missing_file_fails(self, tmp_path: Path) -> None:
+        cert, _ = pair(tmp_path, "a")
+        assert self.check(cert, tmp_path / "nowhere.key") == {"TLS": "fail"}
+
+    def test_a_key_that_others_can_read_is_a_warning(self, tmp_path: Path) -> None:
+        cert, key = pair(tmp_path, "a")
+        key.chmod(0o644)
+        assert self.check(cert, key) == {"TLS": "ok", "TLS key": "warn"}
+
+    def test_an_expired_certificate_fails(self, tmp_path: Path) -> None:
+        assert self.check(*pair(tmp_path, "a", valid=-DAY))["TLS"] == "fail"
+
+    @pytest.mark.parametrize(
+        ("begin", "end", "state"),
+        [(-DAY, 60 * DAY, "ok"), (-DAY, 10 * DAY, "warn"), (-DAY, -DAY / 2, "fail"), (DAY, 9 * DAY, "fail")],
+    )
+    def test_its_time_is_looked_at(self, begin: timedelta, end: timedelta, state: str) -> None:
+        assert doctor.check_expiry(NOW + begin, NOW + end, NOW).state == state

@@ -1,0 +1,201 @@
+"""What every test stands on: a real PostgreSQL, one database a worker, rolled back after each test."""
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import hypothesis
+import psycopg
+import pytest
+import uvloop
+from fastapi import FastAPI
+from hypothesis import HealthCheck
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ohmstead.app import create_app
+from ohmstead.core import migrations
+from ohmstead.core.config import Settings
+from ohmstead.core.db import Database
+from ohmstead.core.postgres import EmbeddedPostgres
+from tests.running import RunningServer, start_server
+from tests.world import World
+
+SECRET = "a secret of the tests that is long enough"
+NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+
+
+class FrozenClock:
+    """A clock that stands still until it is told."""
+
+    def __init__(self, moment: datetime = NOW) -> None:
+        self.moment = moment
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def advance(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
+    """Run every test on the event loop that the server uses."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+settings_of_hypothesis = hypothesis.settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis.settings.register_profile("ohmstead", settings_of_hypothesis)
+hypothesis.settings.load_profile("ohmstead")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """One server for all workers of a run: it stops when the last worker leaves it."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    folder = Path(tempfile.gettempdir()) / f"ohmstead-tests-{run[:12]}"
+    server = EmbeddedPostgres(folder, durable=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def database_factory(postgres: EmbeddedPostgres, worker_id: str) -> Iterator[Any]:
+    """Make databases with the schema of today, cloned from one template."""
+    template = f"template_{worker_id}"
+    admin = postgres.url("postgres")
+    made: list[str] = []
+
+    def execute(statement: str) -> None:
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    execute(f"CREATE DATABASE {template}")
+    migrations.upgrade(postgres.url(template))
+
+    def make(name: str) -> str:
+        full = f"{name}_{worker_id}_{len(made)}"
+        execute(f"CREATE DATABASE {full} TEMPLATE {template}")
+        made.append(full)
+        return postgres.url(full)
+
+    yield make
+    for name in [*made, template]:
+        execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def worker_id(request: pytest.FixtureRequest) -> str:
+    """The name of this xdist worker, or `master`."""
+    return str(getattr(request.config, "workerinput", {}).get("workerid", "master"))
+
+
+@pytest.fixture(scope="session")
+def database_url(database_factory: Any) -> str:
+    """The database of the tests that are rolled back."""
+    return str(database_factory("rolled_back"))
+
+
+@pytest.fixture(scope="session")
+def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings.load(
+        environment="test",
+        database_url=database_url,
+        secret_key=SECRET,
+        data_dir=tmp_path_factory.mktemp("data"),
+        ocpp_handshakes_per_minute=0,
+    )
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    return FrozenClock()
+
+
+@pytest.fixture
+async def app(settings: Settings, clock: FrozenClock) -> AsyncIterator[FastAPI]:
+    """The real application, on a connection whose transaction is rolled back."""
+    app = create_app(settings, clock=clock)
+    database: Database = app.state.database
+    async with database.engine.connect() as connection:
+        transaction = await connection.begin()
+        database.bind = connection
+        yield app
+        await transaction.rollback()
+    await database.close()
+
+
+@pytest.fixture
+def db(app: FastAPI) -> Database:
+    """Units of work of this test; each commits into the test's own transaction."""
+    database: Database = app.state.database
+    return database
+
+
+@pytest.fixture
+async def session(db: Database) -> AsyncIterator[AsyncSession]:
+    async with db.session() as session:
+        yield session
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+@pytest.fixture
+def world(db: Database, settings: Settings, clock: FrozenClock) -> World:
+    return World(db, settings, clock)
+
+
+@pytest.fixture(scope="session")
+async def server(database_factory: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
+    """A real server on a real port, one for all tests of a worker: give your rows names of their own."""
+    settings = Settings.load(
+        environment="test",
+        database_url=database_factory("server"),
+        secret_key=SECRET,
+        data_dir=tmp_path_factory.mktemp("server"),
+        ocpp_handshakes_per_minute=0,
+        ocpp_call_timeout=5.0,
+        metrics_token="metrics-token",
+        log_level="WARNING",
+    )
+    async with start_server(settings) as running:
+        yield running
+
+
+@pytest.fixture
+def server_world(server: RunningServer) -> World:
+    """Make rows in the database of the real server."""
+    return World(server.database, server.settings, server.app.state.clock)
+
+
+@pytest.fixture
+def make_server(database_factory: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Start further servers with settings of their own: `async with make_server(jwt_minutes=1) as server`."""
+
+    @asynccontextmanager
+    async def make(**overrides: Any) -> AsyncIterator[RunningServer]:
+        settings = Settings.load(
+            **{
+                "environment": "test",
+                "database_url": overrides.pop("database_url", None) or database_factory("own"),
+                "secret_key": SECRET,
+                "data_dir": tmp_path_factory.mktemp("own"),
+                "ocpp_handshakes_per_minute": 0,
+                "ocpp_call_timeout": 5.0,
+                "log_level": "WARNING",
+                **overrides,
+            }
+        )
+        async with start_server(settings) as running:
+            yield running
+
+    return make
