@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 import uvloop
 
+from bench.api import ApiError
 from bench.driver import LoadError
 from bench.machine import allow_open_files, describe
 from bench.measure import Plan, Result, Run, Soak, soak
@@ -163,8 +164,8 @@ def main() -> int:
         return uvloop.run(_until_signal(arguments, plan))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
-    except (LoadError, ServerError, StartupError, ValueError) as error:
-        print(f"bench: {error}", file=sys.stderr)
+    except (ApiError, LoadError, ServerError, StartupError, OSError, EOFError, ValueError) as error:
+        print(f"bench: {error or type(error).__name__}", file=sys.stderr)
         return 1
 
 

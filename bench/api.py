@@ -38,9 +38,9 @@ class Api:
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """POST a JSON object and return the one that answers. Raises ApiError for any status but 200."""
-        if self._writer is None or self._writer.is_closing():
+        if self._writer is None or self._reader is None or self._reader.at_eof():
+            await self.close()  # a server closes what was idle for some seconds
             self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
-        assert self._reader is not None
         content = orjson.dumps(body)
         authorization = f"Authorization: Bearer {self._token}\r\n" if self._token else ""
         head = (

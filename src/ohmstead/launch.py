@@ -8,7 +8,8 @@ import asyncio
 import json
 import signal
 import socket
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
 from types import FrameType
@@ -52,11 +53,14 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 @contextmanager
-def database(settings: Settings, *, up_to_date: bool = True) -> Iterator[Settings]:
+def database(
+    settings: Settings, *, up_to_date: bool = True, meanwhile: Sequence[str] = ()
+) -> Iterator[Settings]:
     """The settings with a database that runs.
 
     The embedded one is started, its schema brought `up_to_date`, and stopped at the end unless another
-    process uses it. One that DATABASE_URL names is taken as it is.
+    process uses it. One that DATABASE_URL names is taken as it is. The modules of `meanwhile` are imported
+    while PostgreSQL starts, which leaves a processor idle.
     """
     if not settings.embedded:
         yield settings
@@ -65,13 +69,27 @@ def database(settings: Settings, *, up_to_date: bool = True) -> Iterator[Setting
         err.print(f"Data is in {settings.data_dir}: as root, PostgreSQL cannot reach this private folder.")
     server = EmbeddedPostgres(settings.data_dir)
     try:
-        with step("PostgreSQL is ready"):
+        with step("PostgreSQL is ready"), _imports(meanwhile):
             ready = settings.with_database(server.start())
         if up_to_date:
             migrate(ready)
         yield ready
     finally:
         server.stop()
+
+
+@contextmanager
+def _imports(modules: Sequence[str]) -> Iterator[None]:
+    """Import in a thread, done when the block ends: two threads never import at the same time."""
+
+    def work() -> None:
+        for module in modules:
+            load(module)
+
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(work)
+        yield
+        done.result()
 
 
 def migrate(settings: Settings) -> None:
@@ -101,7 +119,9 @@ def serve(settings: Settings) -> None:
     """Run the server until a signal stops it."""
     host = settings.host or EVERYWHERE[0]
     _require_port(host, settings.port)
-    with database(settings.with_secret_key()) as ready:
+    with database(
+        settings.with_secret_key(), meanwhile=["ohmstead.core.migrations", "ohmstead.app"]
+    ) as ready:
         run(load("ohmstead.app").serve(ready, host=host, on_ready=lambda: _announce(ready, host)))
 
 
@@ -112,7 +132,8 @@ def demo(settings: Settings) -> None:
     host = settings.host or "127.0.0.1"
     _require_port(host, settings.port)
     embedded = settings.embedded
-    with database(settings.with_secret_key()) as ready:
+    modules = ["ohmstead.core.migrations", "ohmstead.app", "ohmstead.demo", "ohmstead.demo_chargers"]
+    with database(settings.with_secret_key(), meanwhile=modules) as ready:
         if not embedded:
             migrate(ready)
         run(_demo(ready, host))

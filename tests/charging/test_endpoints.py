@@ -1,5 +1,6 @@
 """The transactions of the admin API."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,6 +13,7 @@ from fastapi import FastAPI
 from procrastinate import Blueprint
 from sqlalchemy import text
 from tests.conftest import FrozenClock
+from tests.running import RunningServer
 from tests.world import SignedIn, World
 
 from ohmstead.accounts.models import Role
@@ -556,3 +558,27 @@ class TestForceStop:
         body = (await client.post(f"{URL}/{row.id}/force-stop", headers=admin.headers)).json()
         assert (body["status"], body["answer"]) == ("Completed", "Rejected")
         assert (body["transaction"]["status"], body["transaction"]["stop_reason"]) == ("Completed", "Local")
+
+    async def test_nothing_is_held_in_the_database_while_the_charger_thinks(
+        self, server: RunningServer, server_world: World
+    ) -> None:
+        held = text(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND state = 'idle in transaction' AND pid <> pg_backend_pid()"
+        )
+
+        class Thinking(FakeCharger):
+            async def call(self, *args: Any, **kwargs: Any) -> Answer:
+                # Others may be at work for a moment; what this request held would be held for good.
+                async with asyncio.timeout(5):
+                    while True:
+                        async with server.database.session() as session:
+                            if await session.scalar(held) == 0:
+                                return Answer({"status": "Accepted"})
+
+        admin = await server_world.admin()
+        row = await server_world.session(await server_world.charger())
+        server.app.state.links.attach(row.charger_id, Thinking(Answer()))
+        async with httpx.AsyncClient(base_url=server.http, headers=admin.headers) as client:
+            answer = await client.post(f"{URL}/{row.id}/force-stop")
+        assert answer.json()["status"] == "Accepted"

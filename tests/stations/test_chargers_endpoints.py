@@ -552,7 +552,8 @@ class TestChangeCharger:
         app.state.links.attach(charger.id, Link())
         monkeypatch.setattr(db, "session", lambda: Watched(session(), seen))
         await self.put(client, admin.headers, charger.id, {"retired": True})
-        assert seen == ["committed", "disconnected"]
+        assert "committed" in seen
+        assert seen.index("disconnected") == len(seen) - 1
 
     async def test_a_charger_moves_between_stations(self, client: httpx.AsyncClient, world: World) -> None:
         business = await world.backoffice()

@@ -1,9 +1,10 @@
 """Id tags: what drivers show to chargers."""
 
+import re
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Path, Query
 
 from ohmstead.accounts import id_tags, id_tags_queries
 from ohmstead.accounts.access import require
@@ -15,6 +16,19 @@ from ohmstead.core.http import Now, Page, Paging, UnitOfWork
 router = APIRouter(prefix="/api/admin/id-tags", tags=["id tags"])
 
 Reader = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE, Role.OPERATOR))]
+ENCODED_SLASH = re.compile("%2f", re.IGNORECASE)
+
+
+def named(
+    id_tag: Annotated[
+        str, Path(description="The tag in any case (a slash in it is written `%2F`), or its id.")
+    ],
+) -> str:
+    """Return the tag that a path names. A slash stays `%2F` until here, or it would end the path's part."""
+    return ENCODED_SLASH.sub("/", id_tag)
+
+
+Named = Annotated[str, Depends(named)]
 Writer = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE))]
 
 
@@ -48,16 +62,15 @@ async def create_id_tag(body: IdTagCreate, session: UnitOfWork, principal: Write
     return IdTagItem.model_validate(token)
 
 
-# The path takes slashes: they are printable, so a tag may have them.
-@router.get("/{id_tag:path}", response_model=IdTagItem)
-async def get_id_tag(id_tag: str, session: UnitOfWork, principal: Reader) -> IdTagItem:
+@router.get("/{id_tag}", response_model=IdTagItem)
+async def get_id_tag(id_tag: Named, session: UnitOfWork, principal: Reader) -> IdTagItem:
     """Get one id tag, by its text in any case or by its id."""
     return IdTagItem.model_validate(await id_tags_queries.find_id_tag(session, principal, id_tag))
 
 
-@router.put("/{id_tag:path}", response_model=IdTagItem)
+@router.put("/{id_tag}", response_model=IdTagItem)
 async def change_id_tag(
-    id_tag: str, body: IdTagChange, session: UnitOfWork, principal: Writer, now: Now
+    id_tag: Named, body: IdTagChange, session: UnitOfWork, principal: Writer, now: Now
 ) -> IdTagItem:
     """Change an id tag; members that are absent stay. It may be renamed: 409 when the new name is taken."""
     changes = body.model_dump(exclude_unset=True)
@@ -65,7 +78,7 @@ async def change_id_tag(
     return IdTagItem.model_validate(token)
 
 
-@router.delete("/{id_tag:path}", status_code=204)
-async def delete_id_tag(id_tag: str, session: UnitOfWork, principal: Writer) -> None:
+@router.delete("/{id_tag}", status_code=204)
+async def delete_id_tag(id_tag: Named, session: UnitOfWork, principal: Writer) -> None:
     """Delete an id tag. Its sessions stay and keep its text."""
     await id_tags.delete_id_tag(session, principal, id_tag)

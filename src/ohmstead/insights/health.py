@@ -95,6 +95,6 @@ async def _count_jobs(request: Request) -> None:
         rows = await session.execute(
             text("SELECT CAST(status AS text), count(*) FROM procrastinate_jobs GROUP BY status")
         )
-        found: dict[str, int] = dict(rows.tuples().all())
+        found = {str(row[0]): int(row[1]) for row in rows}
     for state in JOB_STATES:
         metrics.JOBS.labels(state).set(found.get(state, 0))

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from ohmstead.accounts.access import Credentials, require
+from ohmstead.accounts.access import require
 from ohmstead.accounts.models import Role
+from ohmstead.accounts.principal import Principal
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Invalid
-from ohmstead.core.http import ErrorBody, Now
+from ohmstead.core.http import ErrorBody
 from ohmstead.ocpp.v16.actions import FROM_CENTRAL
 from ohmstead.stations import commands
 from ohmstead.stations.chargers_queries import get_charger
@@ -32,15 +33,12 @@ router = APIRouter(
     responses={409: {"model": ErrorBody, "description": "The charger is not connected, or left."}},
 )
 
-commander = require(Role.SYSTEM_ADMIN, Role.BACKOFFICE, Role.OPERATOR)
+Commander = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE, Role.OPERATOR))]
 
 
-async def commanded_charger(
-    request: Request, now: Now, credentials: Credentials, charger_id: ChargerId
-) -> str:
+async def commanded_charger(request: Request, principal: Commander, charger_id: ChargerId) -> str:
     """Return the id of a charger that the caller may command; the transaction ends before this returns."""
     database: Database = request.app.state.database
-    principal = await commander(request, now, credentials)
     async with database.session() as session:
         await get_charger(session, principal, charger_id)
     return charger_id
