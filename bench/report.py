@@ -87,8 +87,8 @@ def table(plan: Plan, bare: list[Result], own: list[Result]) -> str:
             continue
         ratio = f"{ours[0] / theirs[0]:.2f}" if ours and theirs and theirs[0] else ""
         met = ""
-        if row.met is not None and ours:
-            met = "yes" if row.met(ours[0], theirs[0] if theirs else float("nan")) else "no"
+        if row.met is not None and ours and (theirs or "bare" not in row.target):
+            met = "yes" if row.met(ours[0], theirs[0] if theirs else 0.0) else "no"
         cells.append([row.label, _cell(row, theirs, bare), _cell(row, ours, own), ratio, row.target, met])
     return _aligned(cells)
 

@@ -25,7 +25,7 @@ from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.errors import DomainError, StartupError
 from ohmstead.core.http import ErrorBody, error_response, install_error_handlers
-from ohmstead.core.live import LiveBus
+from ohmstead.core.live import LiveBus, Topic
 from ohmstead.core.logging import setup_logging
 from ohmstead.core.middleware import RequestScope
 from ohmstead.core.partitions import maintain
@@ -35,8 +35,10 @@ from ohmstead.gateway.protocol import protocol_class
 from ohmstead.gateway.server import Gateway
 from ohmstead.insights import health, live
 from ohmstead.insights.log_tail import LogTail
+from ohmstead.insights.snapshots import SNAPSHOTS
 from ohmstead.link.links import Links
 from ohmstead.notifications import endpoints as alerts
+from ohmstead.notifications.queries import open_alerts
 from ohmstead.ocpp.v16.schemas import preload
 from ohmstead.stations import chargers_endpoints as chargers
 from ohmstead.stations import commands_endpoints as commands
@@ -84,6 +86,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.clock = clock or SystemClock()
     app.state.live = bus
+    app.state.live_snapshots = {**SNAPSHOTS, Topic.ALERTS: open_alerts}
     app.state.links = Links()
     app.state.database = database
     app.state.jobs = create_jobs(settings.postgres_url)
@@ -235,6 +238,7 @@ class Server:
         for server in servers:
             for listener in server.servers:
                 listener.close()
+        self.app.state.live.close()
         draining = asyncio.create_task(self.gateway.drain(grace))
         while not draining.done():
             await asyncio.wait({draining}, timeout=0.2)

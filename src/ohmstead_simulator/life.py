@@ -27,6 +27,11 @@ BETWEEN_CARS = 10.0
 SHORTEST_STAY, LONGEST_STAY = 12.0, 50.0
 BETWEEN_INCIDENTS = 70.0
 
+# Real seconds, from and to.
+FAULT_SECONDS = (20.0, 60.0)
+OFFLINE_SECONDS = (15.0, 60.0)
+DARK_SECONDS = (10.0, 40.0)
+
 
 class TagPool:
     """The tags of the drivers; one that charges somewhere is not drawn again while others are free."""
@@ -198,16 +203,16 @@ class ChargerLife:
         if plug.status in ("Faulted", "Unavailable", "Reserved"):
             return
         await self.station.fault(plug.connector_id, self._rng.choice(FAULTS))
-        await asyncio.sleep(self._rng.uniform(20, 60))
+        await asyncio.sleep(self._rng.uniform(*FAULT_SECONDS))
         await self.station.clear_fault(plug.connector_id)
 
     async def _offline(self) -> None:
         await self.station.offline()
-        await asyncio.sleep(self._rng.uniform(15, 60))
+        await asyncio.sleep(self._rng.uniform(*OFFLINE_SECONDS))
         await self.station.online()
 
     async def _dark(self) -> None:
-        await self.station.power_cut(self._rng.uniform(10, 40))
+        await self.station.power_cut(self._rng.uniform(*DARK_SECONDS))
 
     async def _try(self, work: Callable[[], Awaitable[object]]) -> None:
         """Life goes on after an error; it is told as an event."""

@@ -339,6 +339,8 @@ class LivingStation(ChargingStation):
     async def _come_up(self) -> None:
         self._powered = True
         self._message_ids = itertools.count(1)
+        if self.spec.clock_start is not None:  # a clock without a battery
+            self.set_clock(self.spec.clock_start)
         for plug in self.connectors.values():
             if plug.scheduled is not None and plug.transaction is None:
                 plug.operative, plug.scheduled = plug.scheduled, None

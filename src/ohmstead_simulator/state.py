@@ -208,12 +208,10 @@ class StationState:
         return ("Available" if self.operative else "Unavailable"), "NoError"
 
     def forget(self) -> None:
-        """What a loss of power wipes: what was reported, waiting remote starts, a clock without battery."""
+        """What a loss of power wipes: what was reported, the tags and the remote starts that wait."""
         self.accepted.clear()
         self.reported = None
         for connector in self.connectors.values():
             connector.reported = None
             connector.awaited_tag = None
             connector.tag = None
-        if self.spec.clock_start is not None:
-            self.set_clock(self.spec.clock_start)

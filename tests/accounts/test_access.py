@@ -7,15 +7,15 @@ import pytest
 import structlog
 from fastapi import Depends, FastAPI, Request
 from sqlalchemy.ext.asyncio import AsyncSession
+from tests.accounts.conftest import OpenSessions
+from tests.conftest import FrozenClock
+from tests.world import World
 
 from ohmstead.accounts.access import authenticate, require
 from ohmstead.accounts.models import Role
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.config import Settings
 from ohmstead.core.errors import Unauthenticated
-from tests.accounts.conftest import OpenSessions
-from tests.conftest import FrozenClock
-from tests.world import World
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from tests.world import World
 
 from ohmstead.accounts.authorization import TokenDecision, TokenFacts, authorize_token, decide
 from ohmstead.accounts.models import Token, TokenStatus
 from ohmstead.core.db import Database
-from tests.world import World
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 LATER, EARLIER = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)

@@ -9,15 +9,15 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from tests.accounts.conftest import OpenSessions
+from tests.conftest import FrozenClock
+from tests.world import SignedIn, World
 
 from ohmstead.accounts import access_tokens, passwords
 from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role, User, UserStatus
 from ohmstead.accounts.passwords import HashingThread, hash_password
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
-from tests.accounts.conftest import OpenSessions
-from tests.conftest import FrozenClock
-from tests.world import SignedIn, World
 
 PASSWORD = "Secret123"
 

@@ -5,13 +5,13 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from sqlalchemy import select
+from tests.conftest import NOW, FrozenClock
+from tests.world import SignedIn, World
 
 from ohmstead.accounts.authorization import authorize_token
 from ohmstead.accounts.models import Role, TokenStatus
 from ohmstead.charging.models import Session
 from ohmstead.core.db import Database
-from tests.conftest import NOW, FrozenClock
-from tests.world import SignedIn, World
 
 URL = "/api/admin/id-tags"
 READERS = [Role.SYSTEM_ADMIN, Role.BACKOFFICE, Role.OPERATOR]

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from tests.world import World
 
 from ohmstead.accounts.models import Role, User
 from ohmstead.accounts.passwords import verify
@@ -13,7 +14,6 @@ from ohmstead.accounts.service import create_user, ensure_admin
 from ohmstead.core.config import Settings, SettingsError
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Conflict, Invalid
-from tests.world import World
 
 PASSWORD = "Secret123"
 

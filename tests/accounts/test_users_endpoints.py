@@ -7,13 +7,13 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import select, update
+from tests.world import SignedIn, World
 
 from ohmstead.accounts.models import Role, User, UserStatus
 from ohmstead.accounts.passwords import hash_password
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Unavailable
 from ohmstead.core.live import LiveBus, Scope, Topic
-from tests.world import SignedIn, World
 
 URL = "/api/admin/users"
 

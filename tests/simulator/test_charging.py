@@ -3,13 +3,13 @@
 import asyncio
 
 import pytest
+from tests.simulator.central import Central
+from tests.simulator.conftest import MakeStation
 
 from ohmstead_simulator.car import Car
 from ohmstead_simulator.clock import ManualClock
 from ohmstead_simulator.errors import NotPossible
 from ohmstead_simulator.spec import ChargerSpec
-from tests.simulator.central import Central
-from tests.simulator.conftest import MakeStation
 
 
 def statuses(central: Central, connector: int = 1) -> list[str]:

@@ -4,14 +4,15 @@ import asyncio
 import random
 
 import pytest
-from ocpp.v16 import call
+from tests.simulator.central import Central
 
+from ocpp.v16 import call
+from ohmstead_simulator import life
 from ohmstead_simulator.events import Event
 from ohmstead_simulator.fleet import FleetStats, demo_fleet, run_fleet
 from ohmstead_simulator.life import TagPool
 from ohmstead_simulator.scenario import parse_scenario
 from ohmstead_simulator.spec import ChargerSpec
-from tests.simulator.central import Central
 
 SHORT = """
 steps:
@@ -82,24 +83,63 @@ async def test_a_fleet_without_scenarios_is_refused(central: Central) -> None:
         await run_fleet(central.url, chargers=1, scenarios=[])
 
 
-async def test_the_demo_moves_at_once_serves_remote_starts_and_ends_in_order(central: Central) -> None:
+async def test_the_demo_moves_at_once_and_ends_in_order(
+    central: Central, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(life, "BETWEEN_INCIDENTS", 1e9)
     stop, stats = asyncio.Event(), FleetStats()
     chargers = [(f"DEMO-{number}", 2, 22.0, "AC", "secret") for number in range(3)]
-    chargers.append(("DEMO-DC", 1, 150.0, "DC", None))
     tags = [f"TAG-{number}" for number in range(12)]
-    running = asyncio.create_task(
-        demo_fleet(central.url, chargers, tags, seed=5, speed=600, stop=stop, stats=stats)
+    fleet = demo_fleet(
+        central.url,
+        [*chargers, ("DEMO-DC", 1, 150.0, "DC", None)],
+        tags,
+        seed=5,
+        speed=600,
+        stop=stop,
+        stats=stats,
     )
+    running = asyncio.create_task(fleet)
     async with asyncio.timeout(15):
-        while stats.sessions_done < 2:
+        while stats.sessions_done < 1 or stats.charging < 1:
             await asyncio.sleep(0.02)
     stop.set()
     await running
-    assert {one.charger_id for one in central.of("BootNotification")} == {charger[0] for charger in chargers}
-    assert len(central.of("StopTransaction")) == len(central.of("StartTransaction"))
-    now = central.received[-1]
-    assert now.action == "StopTransaction"
+    booted = {one.charger_id for one in central.of("BootNotification")}
+    assert booted == {"DEMO-0", "DEMO-1", "DEMO-2", "DEMO-DC"}
+    assert len(central.of("StopTransaction")) == len(central.of("StartTransaction")) >= 2
     assert stats.errors == 0
+
+
+async def test_chargers_of_the_demo_fault_go_offline_and_lose_power_and_come_back(
+    central: Central, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(life, "BETWEEN_INCIDENTS", 0.02)
+    for name in ("FAULT_SECONDS", "OFFLINE_SECONDS", "DARK_SECONDS"):
+        monkeypatch.setattr(life, name, (0.01, 0.03))
+    seen: list[tuple[str, str]] = []
+    stop = asyncio.Event()
+    fleet = demo_fleet(
+        central.url,
+        [("DEMO", 1, 22.0, "AC", None)],
+        ["TAG"],
+        seed=1,
+        speed=60,
+        stop=stop,
+        on_event=lambda event: seen.append((event.kind, event.detail)),
+    )
+    running = asyncio.create_task(fleet)
+
+    def all_seen() -> bool:
+        kinds = {kind for kind, _ in seen}
+        faults = [detail for kind, detail in seen if kind == "status" and detail.startswith("Faulted")]
+        boots = central.of("BootNotification")
+        return {"offline", "online", "power_cut"} <= kinds and bool(faults) and len(boots) >= 2
+
+    await central.until(all_seen)
+    stop.set()
+    await running
+    assert not [detail for kind, detail in seen if kind == "error"]
 
 
 async def test_a_remote_start_brings_a_car_to_the_demo(central: Central) -> None:

@@ -5,6 +5,8 @@ import base64
 from http import HTTPStatus
 
 import pytest
+from tests.simulator.central import Central
+from tests.simulator.conftest import MakeStation
 
 from ohmstead_simulator.car import Car
 from ohmstead_simulator.clock import ManualClock, ScaledClock
@@ -13,8 +15,6 @@ from ohmstead_simulator.events import Event
 from ohmstead_simulator.link import Backoff, charger_url
 from ohmstead_simulator.spec import ChargerSpec
 from ohmstead_simulator.station import SimulatedStation
-from tests.simulator.central import Central
-from tests.simulator.conftest import MakeStation
 
 QUEUED = ("StartTransaction", "MeterValues", "StopTransaction")
 

@@ -1,35 +1,36 @@
 """Each scenario of the repository, played against a central system that records."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
-from ocpp.v16 import call
+from tests.simulator.central import Central, Received
 
+from ocpp.v16 import call
 from ohmstead_simulator.clock import ManualClock
 from ohmstead_simulator.fleet import FleetStats, run_fleet
 from ohmstead_simulator.scenario import load_scenario, parse_scenario
-from tests.simulator.central import Central, Received
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 
 
-async def play(central: Central, clock: ManualClock, name: str, chargers: int = 1) -> FleetStats:
-    """Run a shipped scenario to its end, moving the clock as long as it runs."""
-    running = asyncio.create_task(
-        run_fleet(
-            central.url,
-            chargers=chargers,
-            scenarios=[load_scenario(SCENARIOS / f"{name}.yaml")],
-            seed=11,
-            id_tags=["TAG-A", "TAG-B"],
-            clock=clock,
-        )
-    )
+async def to_the_end(clock: ManualClock, fleet: Coroutine[Any, Any, FleetStats]) -> FleetStats:
+    """Move the clock as long as the fleet runs."""
+    running = asyncio.create_task(fleet)
     while not running.done():
         await clock.advance(5)
-    stats = await running
+    return await running
+
+
+async def play(central: Central, clock: ManualClock, name: str, chargers: int = 1) -> FleetStats:
+    """Run a shipped scenario to its end, moving the clock as long as it runs."""
+    scenarios = [load_scenario(SCENARIOS / f"{name}.yaml")]
+    fleet = run_fleet(
+        central.url, chargers=chargers, scenarios=scenarios, seed=11, id_tags=["TAG-A", "TAG-B"], clock=clock
+    )
+    stats = await to_the_end(clock, fleet)
     assert (stats.errors, stats.last_error) == (0, "")
     assert stats.connected == 0
     return stats
@@ -199,7 +200,7 @@ async def test_a_step_that_fails_names_its_line_and_the_next_round_begins(
 ) -> None:
     central.tags["BAD"] = "Blocked"
     scenario = parse_scenario("repeat: 2\nsteps:\n  - plug\n  - authorize: BAD\n  - start: 1\n", "wrong.yaml")
-    stats = await run_fleet(central.url, chargers=1, scenarios=[scenario], clock=clock)
+    stats = await to_the_end(clock, run_fleet(central.url, chargers=1, scenarios=[scenario], clock=clock))
     assert (stats.errors, stats.rounds_done) == (2, 0)
     assert stats.last_error == "SIM-0001: wrong.yaml:4: authorize: tag BAD is Blocked"
     assert states(central, "SIM-0001", 1) == ["Available", *["Preparing", "Available"] * 2]
@@ -207,10 +208,7 @@ async def test_a_step_that_fails_names_its_line_and_the_next_round_begins(
 
 async def test_waiting_for_what_does_not_come_ends_in_time(central: Central, clock: ManualClock) -> None:
     scenario = parse_scenario("steps:\n  - wait_for: {condition: transaction, timeout: 30s}\n", "s.yaml")
-    running = asyncio.create_task(run_fleet(central.url, chargers=1, scenarios=[scenario], clock=clock))
     begun = clock.now()
-    while not running.done():
-        await clock.advance(1)
-    stats = await running
+    stats = await to_the_end(clock, run_fleet(central.url, chargers=1, scenarios=[scenario], clock=clock))
     assert "no 'transaction' at connector 1 in time" in stats.last_error
     assert (clock.now() - begun).total_seconds() < 60

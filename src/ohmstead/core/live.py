@@ -76,7 +76,7 @@ class Scope:
 
 @dataclass(eq=False)
 class Subscription:
-    """One listener's queue. `closed` says why it was ended by the bus: `slow` or `scope`."""
+    """One listener's queue. `closed` says why it was ended by the bus: `slow`, `scope` or `shutdown`."""
 
     user_id: UUID
     topics: frozenset[Topic]
@@ -161,6 +161,11 @@ class LiveBus:
         """End every listener of a user whose rights changed; it signs on again with the new ones."""
         for subscription in [one for one in self._subscriptions if one.user_id == user_id]:
             self.drop(subscription, "scope")
+
+    def close(self) -> None:
+        """End every listener: the server stops."""
+        for subscription in list(self._subscriptions):
+            self.drop(subscription, "shutdown")
 
     def missed(
         self, epoch: str, version: int, topics: frozenset[Topic], scope: Scope

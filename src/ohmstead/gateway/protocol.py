@@ -11,6 +11,7 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 from websockets.http11 import Request
@@ -127,6 +128,12 @@ class ChargerProtocol(WebSocketsSansIOProtocol):
         self.conn.send_ping(b"ohm")
         self.transport.write(b"".join(self.conn.data_to_send()))
         self._tick = self.loop.call_later(self.ping_seconds, self._ping)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send for the application. A peer that does not even read its close is cut off."""
+        await super().send(message)
+        if message["type"] == "websocket.close" and not self.writable.is_set():
+            self.transport.abort()
 
     def handle_pong(self, event: Frame) -> None:
         """Take a pong as a sign of life."""

@@ -321,11 +321,14 @@ class Gateway:
             for transaction_id, opened in before.sessions.items():
                 connection.sessions.setdefault(transaction_id, opened)
             before.replaced()
-        self.writer.submit(Entry([(presence.write_seen, _seen(connection, online=True))], _nothing))
-        if before is None:
-            self._tell(connection, "charger.online", online=True)
-        if alerted:
-            self.spawn(self._came_online(charger.id))
+
+        def written(error: Exception | None) -> None:
+            if error is None and before is None:
+                self._tell(connection, "charger.online", online=True)
+            if alerted:
+                self.spawn(self._came_online(charger.id))
+
+        self.writer.submit(Entry([(presence.write_seen, _seen(connection, online=True))], written))
 
     def connection_closed(self, connection: ChargerConnection, code: int, reason: str) -> None:
         """Write how a connection ended; the charger is offline unless another socket has taken over."""
@@ -344,10 +347,14 @@ class Gateway:
         gone = was_attached and self.links.detach(connection.charger.id, connection)
         if gone:
             facts.append((presence.write_seen, _seen(connection, online=False)))
-            self._tell(connection, "charger.offline", online=False)
-            if not self._draining:
+
+        def written(error: Exception | None) -> None:
+            if gone and error is None:
+                self._tell(connection, "charger.offline", online=False)
+            if gone and not self._draining:
                 self.spawn(self._went_offline(connection, now))
-        self.writer.submit(Entry(facts, _nothing))
+
+        self.writer.submit(Entry(facts, written))
 
     async def _went_offline(self, connection: ChargerConnection, now: datetime) -> None:
         try:
