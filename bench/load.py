@@ -48,8 +48,9 @@ class LoadProcess:
 
         booted = await asyncio.gather(*(one(number) for number in range(first, first + count)))
         seconds = time.perf_counter() - began
-        self.chargers = [charger for charger in booted if charger is not None]
-        return {"seconds": seconds, "connected": len(self.chargers)}
+        connected = [charger for charger in booted if charger is not None]
+        self.chargers += connected
+        return {"seconds": seconds, "connected": len(connected)}
 
     async def _boot(self, host: str, port: int, number: int, sessions: bool) -> Charger:
         name = identity(number)

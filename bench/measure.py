@@ -97,10 +97,15 @@ class Run:
         await load.connect(_EXTRA_CHARGERS, first=fleet)  # what is loaded on first use belongs to nobody
         await load.close()
         before = await settled_rss(self.server)
-        await load.connect(fleet)
+        half = fleet // 2
+        await load.connect(half)
+        halfway = await settled_rss(self.server)
+        await load.connect(fleet - half, first=half)
         after = await settled_rss(self.server)
         self.result.figures["rss_empty_mib"] = before / 1024
         self.result.figures["memory_kib"] = (after - before) / fleet
+        # Memory left free by the start of the server takes in the first chargers; the second half tells more.
+        self.result.figures["memory_half_kib"] = (after - halfway) / (fleet - half)
         await load.close()
 
     async def _storm(self, load: Load) -> None:

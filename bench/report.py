@@ -58,6 +58,7 @@ def rows(plan: Plan) -> list[Row]:
             lines.append(Row(f"  p99 / p50 at {plan.paced:,.0f} messages/s, ms", paced, _fine))
     lines += [
         Row("memory per idle charger, KiB", ("memory_kib",), _fine, "<= 40 KiB", lambda own, _: own <= 40),
+        Row(f"  of the second {fleet - fleet // 2:,} alone, KiB", ("memory_half_kib",), _fine),
         Row(f"boot storm of {fleet:,}, s", ("storm_s",), _fine, "< 10 s", lambda own, _: own < 10),
         Row("  errors in it", ("storm_errors",), _count, "0", lambda own, _: own == 0),
         Row("command round trip, idle, p99 / p50, ms", ("p99_command_idle", "p50_command_idle"), _fine),
@@ -90,7 +91,7 @@ def table(plan: Plan, bare: list[Result], own: list[Result]) -> str:
         if row.met is not None and ours and (theirs or "bare" not in row.target):
             met = "yes" if row.met(ours[0], theirs[0] if theirs else 0.0) else "no"
         cells.append([row.label, _cell(row, theirs, bare), _cell(row, ours, own), ratio, row.target, met])
-    return _aligned(cells)
+    return _aligned(cells, left=frozenset({0, 4, 5}))
 
 
 def _values(results: list[Result], names: tuple[str, ...]) -> list[float]:
@@ -108,18 +109,18 @@ def _cell(row: Row, values: list[float], results: list[Result]) -> str:
     return text
 
 
-def _aligned(cells: list[list[str]]) -> str:
+def _aligned(cells: list[list[str]], *, left: frozenset[int]) -> str:
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = []
     for number, line in enumerate(cells):
         padded = [
-            text.ljust(width) if column in {0, 4, 5} else text.rjust(width)
+            text.ljust(width) if column in left else text.rjust(width)
             for column, (text, width) in enumerate(zip(line, widths, strict=True))
         ]
         lines.append(f"| {' | '.join(padded)} |")
         if number == 0:
             rule = [
-                "-" * width if column in {0, 4, 5} else "-" * (width - 1) + ":"
+                "-" * width if column in left else "-" * (width - 1) + ":"
                 for column, width in enumerate(widths)
             ]
             lines.append(f"| {' | '.join(rule)} |")
@@ -134,5 +135,5 @@ def soak_lines(plan: Plan, soak: Soak) -> str:
     return (
         f"Soak: {plan.fleet:,} chargers for {plan.soak:.0f} s at {rate} ({soak.rate:,.0f} answered/s, p99"
         f" {soak.p99_ms:.1f} ms, {soak.errors} errors). From the second sample to the last, memory moved by"
-        f" {soak.growth_mib:+.1f} MiB.\n\n{_aligned(samples)}"
+        f" {soak.growth_mib:+.1f} MiB.\n\n{_aligned(samples, left=frozenset({0}))}"
     )

@@ -169,13 +169,17 @@ class Link:
         task: asyncio.Task[Any] = asyncio.ensure_future(work)
         self._pending.add(task)
         try:
+            # Not `await task`: asyncio.wait_for (Python 3.11) inside the package swallows a cancellation
+            # that comes together with the answer, and ours would be lost with it.
             with self._clock.hold():
-                return await task
-        except asyncio.CancelledError:
-            current = asyncio.current_task()
-            if self.lost.is_set() and not (current is not None and current.cancelling()):
-                raise Offline("the connection ended before the answer came") from None
-            raise
+                await asyncio.wait({task})
+        finally:
+            self._pending.discard(task)
+            task.cancel()
+        if task.cancelled():  # by `_read`, nobody else has it
+            raise Offline("the connection ended before the answer came")
+        try:
+            return task.result()
         except ConnectionClosed as error:
             raise Offline("the connection ended before the answer came") from error
         except TimeoutError as error:
@@ -184,8 +188,6 @@ class Link:
             raise CallFailed(str(getattr(error, "code", "")), str(error.description or "")) from error
         except UnknownCallErrorCodeError as error:
             raise CallFailed("Unknown", str(error)) from error
-        finally:
-            self._pending.discard(task)
 
     async def _read(self) -> None:
         reason = "closed"

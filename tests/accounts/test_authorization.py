@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import event, update
+from sqlalchemy import event, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from tests.world import World
 
@@ -160,6 +160,26 @@ class TestAuthorizeToken:
         assert (await ask("CHILD", business.id)).status is BLOCKED
         await world.token(business.id, "PARENT")
         assert (await ask("CHILD", business.id)).status is ACCEPTED
+
+    @pytest.mark.parametrize("own_first", [True, False])
+    @pytest.mark.parametrize("statuses", [(ACCEPTED, BLOCKED), (BLOCKED, ACCEPTED)])
+    async def test_of_two_parents_the_own_business_s_counts_whichever_was_made_first(
+        self,
+        ask: Any,
+        world: World,
+        session: AsyncSession,
+        statuses: tuple[TokenStatus, TokenStatus],
+        own_first: bool,
+    ) -> None:
+        for plan in ("indexscan", "bitmapscan", "indexonlyscan"):  # an index would sort them by chance
+            await session.execute(text(f"SET LOCAL enable_{plan} = off"))
+        business = await world.backoffice()
+        await world.token(business.id, "CHILD", parent_id_tag="PARENT")
+        own, everywhere = statuses
+        parents = [(business.id, own), (None, everywhere)]
+        for backoffice_id, status in parents if own_first else reversed(parents):
+            await world.token(backoffice_id, "PARENT", status=status)
+        assert (await ask("CHILD", business.id)).status is own
 
     async def test_a_business_cannot_block_what_works_everywhere_by_a_parent_of_its_own(
         self, ask: Any, world: World

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import psycopg
 import pytest
@@ -109,8 +110,12 @@ class TestFirstStart:
 
     def test_a_long_path_still_works(self, folder: Path) -> None:
         deep = folder / ("a" * 60) / ("b" * 60)
-        with EmbeddedPostgres(deep, durable=False) as url, psycopg.connect(url) as connection:
-            assert connection.execute("SELECT 1").fetchone() == (1,)
+        with EmbeddedPostgres(deep, durable=False) as url:
+            socket_folder = Path(unquote(url.partition("?host=")[2]))
+            assert socket_folder.is_dir()
+            with psycopg.connect(url) as connection:
+                assert connection.execute("SELECT 1").fetchone() == (1,)
+        assert not socket_folder.exists()
 
     def test_a_path_with_blanks_and_marks_works(self, folder: Path) -> None:
         with (

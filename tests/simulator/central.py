@@ -11,13 +11,13 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
-from ocpp.routing import on
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from ocpp.v16 import ChargePoint, call_result
+from ohmstead_simulator.commands.routing import answers
 
 
 @dataclass
@@ -62,10 +62,12 @@ class Central:
         """What arrived of these actions, in order."""
         return [one for one in self.received if one.action in actions]
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait in real time for something to arrive."""
-        async with asyncio.timeout(5):
-            while not condition():
+    async def until(self, condition: Callable[[], bool], seconds: float = 5) -> None:
+        """Wait in real time for something to happen; fails after `seconds`."""
+        async with asyncio.timeout(seconds):
+            while True:
+                if condition():
+                    return
                 await asyncio.sleep(0.002)
 
     async def command(self, charger_id: str, request: Any) -> Any:
@@ -126,7 +128,7 @@ class Peer(ChargePoint):  # type: ignore[misc]  # the ocpp package has no types
     def _tag(self, tag: str) -> dict[str, str]:
         return {"status": self.central.tags.get(tag, "Accepted")}
 
-    @on("BootNotification")
+    @answers("BootNotification")
     def on_boot(self, **_: Any) -> Any:
         statuses = self.central.boot_statuses
         return call_result.BootNotification(
@@ -135,56 +137,56 @@ class Peer(ChargePoint):  # type: ignore[misc]  # the ocpp package has no types
             status=statuses.pop(0) if statuses else "Accepted",
         )
 
-    @on("Heartbeat")
+    @answers("Heartbeat")
     def on_heartbeat(self) -> Any:
         return call_result.Heartbeat(current_time=self._now())
 
-    @on("Authorize")
+    @answers("Authorize")
     def on_authorize(self, id_tag: str) -> Any:
         return call_result.Authorize(id_tag_info=self._tag(id_tag))
 
-    @on("StartTransaction")
+    @answers("StartTransaction")
     def on_start(self, id_tag: str, **_: Any) -> Any:
         return call_result.StartTransaction(
             transaction_id=next(self.central.transaction_ids), id_tag_info=self._tag(id_tag)
         )
 
-    @on("StopTransaction")
+    @answers("StopTransaction")
     def on_stop(self, **_: Any) -> Any:
         return call_result.StopTransaction()
 
-    @on("DataTransfer")
+    @answers("DataTransfer")
     def on_data_transfer(self, **_: Any) -> Any:
         return call_result.DataTransfer(status="Accepted")
 
-    @on("SignCertificate")
+    @answers("SignCertificate")
     def on_sign_certificate(self, **_: Any) -> Any:
         return call_result.SignCertificate(status="Accepted")
 
-    @on("StatusNotification")
+    @answers("StatusNotification")
     def on_status(self, **_: Any) -> Any:
         return call_result.StatusNotification()
 
-    @on("MeterValues")
+    @answers("MeterValues")
     def on_meter_values(self, **_: Any) -> Any:
         return call_result.MeterValues()
 
-    @on("DiagnosticsStatusNotification")
+    @answers("DiagnosticsStatusNotification")
     def on_diagnostics(self, **_: Any) -> Any:
         return call_result.DiagnosticsStatusNotification()
 
-    @on("FirmwareStatusNotification")
+    @answers("FirmwareStatusNotification")
     def on_firmware(self, **_: Any) -> Any:
         return call_result.FirmwareStatusNotification()
 
-    @on("SignedFirmwareStatusNotification")
+    @answers("SignedFirmwareStatusNotification")
     def on_signed_firmware(self, **_: Any) -> Any:
         return call_result.SignedFirmwareStatusNotification()
 
-    @on("LogStatusNotification")
+    @answers("LogStatusNotification")
     def on_log(self, **_: Any) -> Any:
         return call_result.LogStatusNotification()
 
-    @on("SecurityEventNotification")
+    @answers("SecurityEventNotification")
     def on_security_event(self, **_: Any) -> Any:
         return call_result.SecurityEventNotification()

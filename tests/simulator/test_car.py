@@ -3,8 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ohmstead_simulator.car import AC_CURVE, DC_CURVE, Car, share_at
+from ohmstead_simulator.spec import Current
 
-CURRENTS = st.sampled_from(["AC", "DC"])
+CURRENTS: st.SearchStrategy[Current] = st.sampled_from(("AC", "DC"))
 
 
 @given(
@@ -16,22 +17,22 @@ CURRENTS = st.sampled_from(["AC", "DC"])
     current=CURRENTS,
 )
 def test_a_charge_keeps_to_the_limit_the_target_and_the_battery(
-    soc: float, target: float, capacity: float, seconds: float, limit_kw: float, current: str
+    *, soc: float, target: float, capacity: float, seconds: float, limit_kw: float, current: Current
 ) -> None:
     car = Car(capacity_kwh=capacity, soc=soc, target_soc=target)
-    energy = car.charge(seconds, current, limit_kw * 1000)  # type: ignore[arg-type]  # drawn from the two literals
+    energy = car.charge(seconds, current, limit_kw * 1000)
     assert 0 <= energy <= limit_kw * 1000 * seconds / 3600 + 1e-6
     assert soc <= car.soc <= max(soc, target) + 1e-9
     stored = (car.soc - soc) / 100 * capacity * 1000
-    assert stored == pytest.approx(energy * car.efficiency(current), abs=1e-3)  # type: ignore[arg-type]  # as above
+    assert stored == pytest.approx(energy * car.efficiency(current), abs=1e-3)
 
 
 @given(cuts=st.lists(st.integers(1, 60), max_size=8), current=CURRENTS)
-def test_charging_in_parts_gives_the_same_energy_as_at_once(cuts: list[int], current: str) -> None:
+def test_charging_in_parts_gives_the_same_energy_as_at_once(cuts: list[int], current: Current) -> None:
     whole, parts = Car(soc=30), Car(soc=30)
     seconds = [10.0 * cut for cut in cuts]
-    at_once = whole.charge(sum(seconds), current, 50_000)  # type: ignore[arg-type]  # drawn from the two literals
-    in_parts = sum(parts.charge(one, current, 50_000) for one in seconds)  # type: ignore[arg-type]  # as above
+    at_once = whole.charge(sum(seconds), current, 50_000)
+    in_parts = sum(parts.charge(one, current, 50_000) for one in seconds)
     assert in_parts == pytest.approx(at_once)
 
 
@@ -67,5 +68,5 @@ def test_a_full_car_takes_nothing() -> None:
 
 @pytest.mark.parametrize("wrong", [{"soc": 101}, {"capacity_kwh": 0}, {"ac_phases": 4}, {"target_soc": -1}])
 def test_an_impossible_battery_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="soc|capacity|phases"):
+    with pytest.raises(ValueError, match=r"soc|capacity|phases"):
         Car(**wrong)  # type: ignore[arg-type]  # wrong on purpose

@@ -32,7 +32,9 @@ def test_a_scenario_is_read_with_its_values_in_seconds() -> None:
         """
         name: n
         repeat: forever
-        chargers: {connectors: 2, max_kw: 50, current: DC, stagger: 1m, quirks: [pipelined], clock_start: 1970-01-01T00:00:00Z}
+        chargers:
+          {connectors: 2, max_kw: 50, current: DC, stagger: 1m, quirks: [pipelined],
+           clock_start: 1970-01-01T00:00:00Z}
         steps:
           - connect
           - wait: 1.5m
@@ -46,7 +48,8 @@ def test_a_scenario_is_read_with_its_values_in_seconds() -> None:
     assert scenario.repeat is None
     assert scenario.stagger == 60
     spec = scenario.spec("X")
-    assert (spec.connectors, spec.max_kw, spec.current, spec.quirks) == (2, 50, "DC", {"pipelined"})
+    assert (spec.connectors, spec.max_kw, spec.current) == (2, 50, "DC")
+    assert spec.quirks == frozenset({"pipelined"})
     assert spec.clock_start is not None
     assert spec.clock_start.year == 1970
     names = [step.name for step in scenario.steps]
@@ -57,7 +60,7 @@ def test_a_scenario_is_read_with_its_values_in_seconds() -> None:
         {"by": -30.0},
         {"tag": "12345"},
     ]
-    assert scenario.steps[1].line == 7
+    assert scenario.steps[1].line == 9
 
 
 @pytest.mark.parametrize(

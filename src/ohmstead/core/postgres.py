@@ -310,6 +310,8 @@ class EmbeddedPostgres:
         for mode in ("fast", "immediate"):
             stop = ["stop", "-w", "-t", str(STOP_TIMEOUT), "-s", "-m", mode, "-D", str(self.cluster)]
             if self._run("pg_ctl", *stop).returncode == 0 or self._running_pid() is None:
+                if (socket_folder := self._socket_folder()) != self.cluster:
+                    shutil.rmtree(socket_folder, ignore_errors=True)
                 return
         raise StartupError(f"The embedded PostgreSQL (process {self._running_pid()}) does not stop.")
 

@@ -1,0 +1,86 @@
+"""PostgreSQL goes away under load and comes back: refused meanwhile, never lied to, nothing needs a restart."""
+
+import asyncio
+from typing import Any
+
+import psycopg
+import pytest
+from tests.chargers import until
+from tests.faults.database import CHARGERS, Stopped
+from tests.faults.proof import prove, rows
+
+from ohmstead.gateway import server as gateway_server
+
+
+async def jobs_run(url: str) -> bool:
+    """Whether a job that was made just now has ended well."""
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        cursor = await connection.execute(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, args)"
+            " VALUES ('default', 'core:remove_old_jobs', '{\"timestamp\": 0}') RETURNING id"
+        )
+        row = await cursor.fetchone()
+    assert row is not None
+
+    async def ended() -> bool:
+        return await rows(url, f"SELECT status FROM procrastinate_jobs WHERE id = {row[0]}") == [("succeeded",)]  # noqa: S608 # a number
+
+    return bool(await until(ended, 30))
+
+
+async def test_a_crash_under_load_loses_nothing_and_needs_no_restart(play: Any) -> None:
+    async with play(Stopped) as scene:
+        fleet, troubles = scene.fleet, scene.fleet.troubles
+        await fleet.progress(each=10)
+        assert (await scene.new_station("Before")).status_code == 201
+
+        await asyncio.to_thread(scene.fault.away)
+        await fleet.until(lambda: troubles.errors["InternalError"] >= CHARGERS // 2)
+        assert troubles.closes[1013] == 0, "they are answered for a while before they are sent away"
+        refused = await scene.new_station("Away")
+        assert (refused.status_code, refused.json()["error"]) == (503, "Unavailable")
+        assert refused.headers["Retry-After"]
+        await fleet.until(lambda: troubles.closes[1013] >= CHARGERS)
+        await fleet.until(lambda: troubles.refusals[503] >= CHARGERS)
+        assert set(troubles.errors) == {"InternalError"}
+        assert set(troubles.refusals) == {503}
+        assert (await scene.http.get("/health")).json()["status"] == "healthy"
+        status, checks = await scene.ready()
+        assert status == 503
+        assert {name for name in ("database", "schema", "gateway") if checks[name]["ok"]} == set()
+        acknowledged = fleet.acknowledged
+
+        await asyncio.to_thread(scene.fault.back)
+        await fleet.progress(each=10)
+        assert fleet.acknowledged > acknowledged
+        assert (await scene.new_station("After")).status_code == 201
+
+        async def is_ready() -> bool:
+            return (await scene.ready())[0] == 200
+
+        await until(is_ready, 20)
+        assert await jobs_run(scene.url)
+        await fleet.finish()
+        await prove(scene.url, fleet.ledger)
+        names = await rows(scene.url, "SELECT name FROM stations_station WHERE name IN ('Before', 'Away', 'After')")
+        assert sorted(names) == [("After",), ("Before",)]
+        online = await rows(scene.url, "SELECT count(*) FROM stations_charger WHERE online")
+        print(f"\n{fleet.acknowledged} acknowledged, {troubles}, {online}")
+
+
+async def test_a_short_absence_costs_nobody_its_socket(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway_server, "AWAY_GRACE_SECONDS", 60.0)
+    async with play(Stopped) as scene:
+        monkeypatch.setattr(gateway_server, "AWAY_GRACE_SECONDS", 60.0)
+        fleet, troubles = scene.fleet, scene.fleet.troubles
+        for _ in range(2):
+            await fleet.progress(each=5)
+            before = troubles.errors["InternalError"]
+            await asyncio.to_thread(scene.fault.away)
+            await fleet.until(lambda before=before: troubles.errors["InternalError"] > before)
+            await asyncio.to_thread(scene.fault.back)
+        await fleet.progress(each=5)
+        await fleet.finish()
+        await prove(scene.url, fleet.ledger)
+        assert not troubles.closes
+        assert set(troubles.errors) == {"InternalError"}
