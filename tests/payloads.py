@@ -39,14 +39,18 @@ def valid(schema: dict[str, Any], *, storable: bool = False) -> st.SearchStrateg
         return st.sampled_from(schema["enum"])
     match schema["type"]:
         case "object":
-            parts = {name: valid(part, storable=storable) for name, part in schema.get("properties", {}).items()}
+            parts = {
+                name: valid(part, storable=storable) for name, part in schema.get("properties", {}).items()
+            }
             required = schema.get("required", [])
             return st.fixed_dictionaries(
                 {name: parts[name] for name in required},
                 optional={name: part for name, part in parts.items() if name not in required},
             )
         case "array":
-            return st.lists(valid(schema["items"], storable=storable), min_size=schema.get("minItems", 0), max_size=3)
+            return st.lists(
+                valid(schema["items"], storable=storable), min_size=schema.get("minItems", 0), max_size=3
+            )
         case "integer" if storable:
             return st.integers(0, 2**31 - 1)
         case "integer":

@@ -19,6 +19,11 @@ from ohmstead.charging.energy import DEFAULT_POWER_W
 from ohmstead.ocpp.timestamps import parse_timestamp
 from ohmstead.ocpp.v16.measurands import Reading, summarise
 
+ENERGY_REGISTER = "Energy.Active.Import.Register"
+POWER = "Power.Active.Import"
+TRACED = {ENERGY_REGISTER: "Wh", POWER: "W", "SoC": "Percent"}
+"""The measurands that a session follows, with the unit that needs no conversion."""
+
 METER_VALUES = """
 INSERT INTO charging_meter_value
        (charger_id, connector_id, transaction_id, sampled_at, digest, received_at, register_wh, power_w,
@@ -116,6 +121,48 @@ def max_power_w(max_power_kw: float | None) -> int:
     return int(max_power_kw * 1000) if max_power_kw else DEFAULT_POWER_W
 
 
+def _simple_reading(sampled_values: list[dict[str, Any]]) -> Reading | None:
+    """Read what nearly every charger sends: one plain register in Wh, perhaps power and charge, no phases.
+
+    None for anything else, which `summarise` reads with all its rules; the two agree where both can.
+    """
+    register: Decimal | None = None
+    power: Decimal | None = None
+    soc: Decimal | None = None
+    for sampled in sampled_values:
+        measurand = sampled.get("measurand", ENERGY_REGISTER)
+        if measurand not in TRACED:
+            continue
+        value, unit = sampled["value"], sampled.get("unit")
+        if (
+            (unit != TRACED[measurand] and unit is not None)
+            or "phase" in sampled
+            or "location" in sampled
+            or "format" in sampled
+            or sampled.get("context", "Sample.Periodic") != "Sample.Periodic"
+            or not value.isascii()
+            or len(value) > 14
+        ):
+            return None
+        whole, _, fraction = value.partition(".")
+        if not whole.isdecimal() or len(fraction) > 3 or (fraction and not fraction.isdecimal()):
+            return None
+        number = Decimal(value)
+        if measurand == ENERGY_REGISTER:
+            if register is not None:
+                return None
+            register = number
+        elif measurand == POWER:
+            if power is not None:
+                return None
+            power = number
+        else:
+            if soc is not None or number > 100:
+                return None
+            soc = number
+    return Reading(register, power, soc, None, None)
+
+
 def read_meter_values(
     meter_values: list[dict[str, Any]],
     *,
@@ -130,7 +177,7 @@ def read_meter_values(
     for meter_value in meter_values:
         sampled = meter_value["sampledValue"]
         sampled_at = parse_timestamp(meter_value["timestamp"])
-        reading = summarise(sampled)
+        reading = _simple_reading(sampled) or summarise(sampled)
         digest = blake2b(orjson.dumps(sampled), digest_size=8).digest()
         row = {
             "charger_id": charger_id,

@@ -22,11 +22,11 @@ from ohmstead.charging.metering import OpenSession
 from ohmstead.charging.service import ChargerRef
 from ohmstead.core import metrics
 from ohmstead.core.live import Topic
-from ohmstead.gateway.log import log_event, log_row, write_messages
+from ohmstead.gateway.log import LogRow, write_messages
 from ohmstead.gateway.protocol import ChargerProtocol
 from ohmstead.gateway.route import Hot, Payload
 from ohmstead.gateway.v16 import routes
-from ohmstead.gateway.writer import BadRow, Entry, Row
+from ohmstead.gateway.writer import BadRow, Entry
 from ohmstead.link.links import Answer, ChargerOffline
 from ohmstead.ocpp.errors import ErrorCode, OcppError
 from ohmstead.ocpp.frames import (
@@ -268,9 +268,9 @@ class ChargerConnection:
 
         self.gateway.writer.submit(Entry([(write_messages, row)], done))
 
-    def _sent(self, action: str, result: str, answer: str, row: Row) -> None:
+    def _sent(self, action: str, result: str, answer: str, row: LogRow) -> None:
         self.protocol.send_frame(answer)
-        metrics.MESSAGES.labels("in", action, result).inc()
+        metrics.MESSAGES.count("in", action, result)
         self._tail(row)
         self._done()
 
@@ -315,8 +315,8 @@ class ChargerConnection:
             raise
         finally:
             self._pending = None
-            metrics.MESSAGES.labels("out", action, code or "ok").inc()
-            row = log_row(
+            metrics.MESSAGES.count("out", action, code or "ok")
+            row = LogRow(
                 received_at=pending.sent_time,
                 charger_id=self.charger.id,
                 connection_id=self.id,
@@ -375,9 +375,9 @@ class ChargerConnection:
 
     # --- the log
 
-    def _row(self, inbound: "_Inbound", answer: str | None, error_code: str | None) -> Row:
+    def _row(self, inbound: "_Inbound", answer: str | None, error_code: str | None) -> LogRow:
         call = inbound.frame
-        return log_row(
+        return LogRow(
             received_at=inbound.now,
             charger_id=self.charger.id,
             connection_id=self.id,
@@ -396,13 +396,13 @@ class ChargerConnection:
         inbound = _Inbound(text, None, self.last_seen)
         inbound.note = note
         row = self._row(inbound, None, None)
-        metrics.MESSAGES.labels("in", "unknown", "ignored").inc()
+        metrics.MESSAGES.count("in", "unknown", "ignored")
         self.gateway.writer.submit(Entry([(write_messages, row)], lambda _: self._tail(row)))
 
-    def _tail(self, row: Row) -> None:
+    def _tail(self, row: LogRow) -> None:
         live = self.gateway.live
         if live.watched(Topic.MESSAGES):
-            live.publish(log_event(row, self.charger.backoffice_id, self.charger.station_id))
+            live.publish(row.event(self.charger.backoffice_id, self.charger.station_id))
 
 
 def _broken_response(action: str, payload: Payload) -> str | None:

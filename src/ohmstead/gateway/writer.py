@@ -22,7 +22,8 @@ from ohmstead.core import metrics
 
 logger = logging.getLogger(__name__)
 
-Row = dict[str, Any]
+Row = Any
+"""What a kind of fact is written from: its `Write` knows the shape."""
 Connection = psycopg.AsyncConnection[Any]
 Write = Callable[[Connection, list[Row]], Awaitable[None]]
 Fact = tuple[Write, Row]
