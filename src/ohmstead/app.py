@@ -1,6 +1,7 @@
 """The application: every domain put together, and the server that runs it."""
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -177,6 +178,7 @@ class Server:
         if pending:
             raise StartupError(f"The schema lacks {', '.join(pending)}.", "Run: ohmstead migrate")
         preload()
+        _calm_the_collector()
         now = self.app.state.clock.now()
         try:
             async with self.app.state.database.session() as session:
@@ -260,6 +262,18 @@ class _Quiet(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals alone."""
         yield
+
+
+def _calm_the_collector() -> None:
+    """Let the cyclic collector leave the program itself alone and come less often.
+
+    Messages wait together for their group and then go by their reference counts. With Python's own
+    thresholds every group promotes them to older generations, and looking for cycles among them and all
+    loaded modules took a quarter of the time of the hot path.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 async def _chargers_only(scope: Scope, receive: Receive, send: Send) -> None:

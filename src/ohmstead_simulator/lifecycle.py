@@ -127,7 +127,7 @@ class LivingStation(ChargingStation):
         if not self._away:
             await self.connect_persistently()
 
-    async def retire(self, patience: float = 3.0) -> None:
+    async def retire(self, patience: float = 1.5) -> None:
         """End for good, but in good order: running transactions are stopped first when that is possible.
 
         `patience` bounds the wait for the central system, in real seconds.

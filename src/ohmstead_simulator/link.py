@@ -111,7 +111,7 @@ class Link:
                 proxy=None,
                 ping_interval=ping_interval,
                 ping_timeout=ping_interval,
-                close_timeout=2,
+                close_timeout=1,
                 logger=LOGGER.getChild("websocket"),
                 **options,
             )

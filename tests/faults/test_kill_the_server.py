@@ -5,8 +5,9 @@ import os
 import signal
 
 import pytest
-from tests.cli.running import Running, reachable_folder
+from tests.cli.running import reachable_folder
 from tests.faults.fleet import load, settle_chargers
+from tests.faults.processes import serve
 from tests.faults.proof import prove, rows
 from tests.running import free_port
 
@@ -24,19 +25,7 @@ async def test_what_was_acknowledged_survives_every_kill_exactly_once(kills: int
     with reachable_folder() as folder:
         postgres = EmbeddedPostgres(folder)
 
-        def serve() -> Running:
-            return Running(
-                "serve",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(port),
-                OHMSTEAD_DATA_DIR=str(folder),
-                OHMSTEAD_OCPP_HANDSHAKES_PER_MINUTE="0",
-                OHMSTEAD_LOG_LEVEL="WARNING",
-            )
-
-        server = serve()
+        server = serve(port, OHMSTEAD_DATA_DIR=str(folder))
         try:
             await asyncio.to_thread(server.await_health, port)
             identities = await settle_chargers(postgres.url(), CHARGERS)
@@ -46,7 +35,7 @@ async def test_what_was_acknowledged_survives_every_kill_exactly_once(kills: int
                     server.process.send_signal(signal.SIGKILL)
                     server.process.wait()
                     server.__exit__()
-                    server = serve()
+                    server = serve(port, OHMSTEAD_DATA_DIR=str(folder))
                     await fleet.progress(each=1)
                 await fleet.finish()
             assert server.stop(signal.SIGTERM) == 0, server.text()

@@ -1,8 +1,9 @@
 """Sessions: started and stopped by chargers, closed by operators and by rule.
 
 The rules, with the clauses they follow:
-- A start that comes again while the equal session is open is that session (OCPP 1.6 4.8: a charger
-  sends until it gets an answer). Equal: charger, connector, time, register, tag.
+- A start that comes again before the stop of the equal session is that session (OCPP 1.6 4.8: a
+  charger sends until it gets an answer). Equal: charger, connector, time, register, tag. A charger
+  without a clock begins at 1970 again: there only a session that is still open can be meant.
 - A session belongs to one connector of one charger; a charger stops only its own.
 - A StopTransaction that fits no session is answered and kept as unmatched: energy may have flowed.
 - A stop that comes after we closed the session ourselves is the truth and corrects it.
@@ -59,12 +60,16 @@ class ChargerRef:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The outcome of a start; `status` is an AuthorizationStatus of OCPP 1.6 7.2."""
+    """The outcome of a start; `status` is an AuthorizationStatus of OCPP 1.6 7.2.
+
+    `replaced` are the transaction ids of the open sessions that it ended.
+    """
 
     session: Session
     status: str
     decision: TokenDecision
     max_power_w: int
+    replaced: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +118,21 @@ async def start(
         )
     )
     open_here = await _open_sessions(session, charger.id, connector_id)
-    for known in open_here:
-        if (
-            known.started_at == started_at
-            and known.meter_start == meter_start
-            and (known.id_tag or "").lower() == id_tag.lower()
-        ):
-            return Started(known, known.id_tag_status or decision.status, decision, power)
+    same = await _same_start(
+        session,
+        charger.id,
+        connector_id=connector_id,
+        id_tag=id_tag,
+        meter_start=meter_start,
+        started_at=started_at,
+    )
+    if same is not None and (same.status == SessionStatus.ACTIVE or _believable(started_at, now)):
+        return Started(same, same.id_tag_status or decision.status, decision, power)
+    replaced = []
     for known in open_here:
         if _replaces(started_at, known, now):
             await _close(session, known, reason="ReplacedByNewStart", by=ClosedBy.RULE, at=None, now=now)
+            replaced.append(known.ocpp_transaction_id or 0)
     status: str = decision.status
     if decision.status is TokenStatus.ACCEPTED and await _too_many(session, decision):
         status = CONCURRENT
@@ -151,7 +161,7 @@ async def start(
     await _insert_with_new_id(session, row)
     publish(session, events.session_event("session.started", row))
     await emit(session, events.SESSION_STARTED, session_id=str(row.id))
-    return Started(row, status, decision, power)
+    return Started(row, status, decision, power, tuple(replaced))
 
 
 async def stop(session: AsyncSession, charger: ChargerRef, told: Stop, now: datetime) -> Session:
@@ -375,8 +385,38 @@ def _replaces(started_at: datetime, known: Session, now: datetime) -> bool:
     An older start that was queued while offline does not end the newer, live one. A charger without a
     clock cannot say which is older: then the one that arrives last is the new one.
     """
-    believable = now - BELIEVABLE_PAST <= started_at <= now + BELIEVABLE_FUTURE
-    return not believable or known.started_at is None or known.started_at <= started_at
+    return not _believable(started_at, now) or known.started_at is None or known.started_at <= started_at
+
+
+def _believable(started_at: datetime, now: datetime) -> bool:
+    """Tell whether a charger's time can be one of a clock that was set."""
+    return now - BELIEVABLE_PAST <= started_at <= now + BELIEVABLE_FUTURE
+
+
+async def _same_start(
+    session: AsyncSession,
+    charger_id: str,
+    *,
+    connector_id: int,
+    id_tag: str,
+    meter_start: int,
+    started_at: datetime,
+) -> Session | None:
+    """Return the session of an equal start whose stop has not come: an open one before one that we closed."""
+    rows = await session.scalars(
+        select(Session)
+        .where(
+            Session.charger_id == charger_id,
+            Session.occurred_at == started_at,
+            Session.started_at == started_at,
+            Session.connector_id == connector_id,
+            Session.meter_start == meter_start,
+            Session.unmatched.is_(False),
+            Session.closed_by.is_distinct_from(ClosedBy.CHARGER),
+        )
+        .order_by((Session.status == SessionStatus.ACTIVE).desc(), Session.received_at.desc())
+    )
+    return next((row for row in rows if (row.id_tag or "").lower() == id_tag.lower()), None)
 
 
 async def _one_at_a_time(session: AsyncSession, charger_id: str) -> None:
@@ -437,13 +477,26 @@ async def _insert_with_new_id(session: AsyncSession, row: Session) -> None:
 async def _close(
     session: AsyncSession, row: Session, *, reason: str, by: ClosedBy, at: datetime | None, now: datetime
 ) -> None:
-    row.stopped_at = at or row.last_sample_at or now
+    row.stopped_at = at or _last_sign(row, now)
     row.stop_reason = reason
     note = {"kind": "closed_without_stop", "at": None, "detail": f"no StopTransaction came: {reason}"}
     await _end(session, row, by=by, now=now, notes=[note])
     await emit(session, events.SESSION_ENDED, session_id=str(row.id))
     if by is ClosedBy.RULE:
         await emit(session, events.SESSION_CLOSED_BY_RULE, session_id=str(row.id))
+
+
+def _last_sign(row: Session, now: datetime) -> datetime:
+    """Return when a session ended whose stop never came: the time of its last value.
+
+    One stray value from years ahead does not count: then it is as long after the start as by our clock.
+    """
+    if row.started_at is None or row.last_sample_at is None:
+        return row.last_sample_at or now
+    by_our_clock = row.started_at + max(now - row.received_at, timedelta())
+    if row.last_sample_at > max(now, by_our_clock) + BELIEVABLE_FUTURE:
+        return by_our_clock
+    return row.last_sample_at
 
 
 async def _end(

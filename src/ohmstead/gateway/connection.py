@@ -239,12 +239,15 @@ class ChargerConnection:
             )
             check_response(call.action, response)
         except OcppError as error:
-            self._refuse(inbound, error)
+            if call.action == "StopTransaction" and error.code != ErrorCode.INTERNAL_ERROR:
+                await self._refuse_stop(inbound, error)
+            else:
+                self._refuse(inbound, error)
         else:
             self._answer(inbound, encode_result(call.message_id, response), None)
 
     async def _refuse_stop(self, inbound: "_Inbound", refusal: OcppError) -> None:
-        """Keep a stop that breaks the schema, then refuse it: energy may have flowed."""
+        """Keep a stop that breaks the schema or cannot be stored, then refuse it: energy may have flowed."""
         try:
             await self.gateway.transact(self, routes.refused_stop, inbound.call.payload, inbound.now)
             inbound.note = "kept as an unmatched transaction"

@@ -6,9 +6,12 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+from urllib.parse import unquote
 from uuid import UUID, uuid4
 
+import psycopg
 import structlog
+from psycopg import errors as pg
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from websockets.http11 import Request
@@ -37,7 +40,7 @@ from ohmstead.gateway.handshake import (
 )
 from ohmstead.gateway.log import write_messages
 from ohmstead.gateway.models import Refusal
-from ohmstead.gateway.protocol import ChargerProtocol
+from ohmstead.gateway.protocol import PATH, ChargerProtocol
 from ohmstead.gateway.route import Context, Handler, Payload
 from ohmstead.gateway.writer import Entry, Fact, Writer
 from ohmstead.link.links import Links
@@ -68,7 +71,7 @@ SELECT charger.id, charger.backoffice_id, charger.station_id, charger.registrati
                'connector_id', session.connector_id, 'started_at', session.started_at,
                'energy_wh', session.energy_wh::text, 'register_wh', session.register_wh::text,
                'last_sample_at', session.last_sample_at, 'power_w', session.power_w,
-               'soc_percent', session.soc_percent)), '[]')
+               'soc_percent', session.soc_percent, 'trusted', session.anomalies = '[]')), '[]')
           FROM charging_session session
          WHERE session.charger_id = charger.id AND session.status = 'Active'
            AND NOT session.unmatched) AS sessions,
@@ -107,6 +110,8 @@ class Gateway:
             ),
         )
         self._connections: set[ChargerConnection] = set()
+        self._second: dict[str, ChargerConnection] = {}
+        # By charger: the newest socket that waits beside the one that serves it.
         self._tasks: set[asyncio.Task[None]] = set()
         self._cold = asyncio.Semaphore(COLD_AT_ONCE)
         self._limit = RateLimit(settings.ocpp_handshakes_per_minute)
@@ -196,7 +201,7 @@ class Gateway:
         """Let a charger in, or refuse it with a status that says why."""
         peer = protocol.client[0] if protocol.client else None
         address = client_address(peer, request.headers, self.settings.trusted_proxies)
-        identity = request.path
+        identity = unquote(request.path.partition("?")[0].removeprefix(PATH).removesuffix("/"))
         known: Known | None = None
         try:
             if self._draining:
@@ -236,6 +241,8 @@ class Gateway:
         protocol.watch(self.settings.ocpp_ping_interval, 2.0 * self.settings.ocpp_heartbeat_interval)
         if self.links.get(known.id) is None:
             self.take_over(connection, alerted=known.alerted)
+        else:
+            self._second[known.id] = connection
 
     async def _lookup(self, identity: str) -> Known | None:
         if "\0" in identity:
@@ -315,11 +322,13 @@ class Gateway:
     def take_over(self, connection: ChargerConnection, *, alerted: bool = False) -> None:
         """Make this socket the charger's own, in place of an older one that is still open."""
         charger = connection.charger
+        if self._second.get(charger.id) is connection:
+            del self._second[charger.id]
         before = self.links.attach(charger.id, connection)
         connection.attached = True
         if isinstance(before, ChargerConnection):
-            for transaction_id, opened in before.sessions.items():
-                connection.sessions.setdefault(transaction_id, opened)
+            # What the old socket knows is newer than what was read when this one was opened.
+            connection.sessions, connection.told = before.sessions, before.told
             before.replaced()
 
         def written(error: Exception | None) -> None:
@@ -331,8 +340,16 @@ class Gateway:
         self.writer.submit(Entry([(presence.write_seen, _seen(connection, online=True))], written))
 
     def connection_closed(self, connection: ChargerConnection, code: int, reason: str) -> None:
-        """Write how a connection ended; the charger is offline unless another socket has taken over."""
+        """Write how a connection ended; the charger is offline unless another socket has taken over.
+
+        One that is open and has been silent so far takes over now.
+        """
         self._connections.discard(connection)
+        second = self._second.get(connection.charger.id)
+        if second is connection:
+            del self._second[connection.charger.id]
+        elif second is not None and connection.attached and not self._draining:
+            self.take_over(second)
         metrics.CONNECTIONS.set(len(self._connections))
         was_attached = connection.attached
         connection.attached = False
@@ -397,36 +414,47 @@ class Gateway:
                     response = await handler(context, payload)
                 for effect in context.after:
                     effect()
-            except DBAPIError as error:
-                state = getattr(error.orig, "sqlstate", None) or ""
-                if state in RETRIED and attempt < ATTEMPTS:
-                    continue
-                if state.startswith("22"):
-                    raise OcppError(
-                        ErrorCode.PROPERTY_CONSTRAINT_VIOLATION,
-                        "a value cannot be stored: mend and send again",
-                    ) from error
-                raise self._internal(connection, error) from error
-            except Unavailable as error:
-                self._report_away()
-                raise OcppError(
-                    ErrorCode.INTERNAL_ERROR, "the database is away for the moment: send this again"
-                ) from error
-            except DomainError as error:
-                if attempt < ATTEMPTS:
-                    continue
-                raise OcppError(ErrorCode.INTERNAL_ERROR, error.message) from error
             except OcppError:
                 raise
             except Exception as error:
-                raise self._internal(connection, error) from error
+                if attempt < ATTEMPTS and _may_succeed_again(error):
+                    continue
+                raise self._refusal(connection, error) from error
             else:
                 return response
         raise OcppError(ErrorCode.INTERNAL_ERROR, "the message could not be written: send it again")
 
-    def _internal(self, connection: ChargerConnection, error: Exception) -> OcppError:
+    def _refusal(self, connection: ChargerConnection, error: Exception) -> OcppError:
+        """Return what the charger is told of a message that could not be written."""
+        if isinstance(error, Unavailable):
+            self._report_away()
+            away = "the database is away for the moment: send this again"
+            return OcppError(ErrorCode.INTERNAL_ERROR, away)
+        if isinstance(error, DomainError):
+            return OcppError(ErrorCode.INTERNAL_ERROR, error.message)
+        if isinstance(_driver_error(error), psycopg.DataError | pg.CheckViolation):
+            return OcppError(
+                ErrorCode.PROPERTY_CONSTRAINT_VIOLATION, "a value cannot be stored: mend and send again"
+            )
         logger.error("gateway.message_failed", charger_id=connection.charger.id, exc_info=error)
         return OcppError(ErrorCode.INTERNAL_ERROR, "the message could not be processed; it is in our log")
+
+
+def _driver_error(error: BaseException) -> psycopg.Error | None:
+    """Return what the database said, from under what SQLAlchemy and the unit of work made of it."""
+    for one in (error, error.__cause__):
+        said = one.orig if isinstance(one, DBAPIError) else one
+        if isinstance(said, psycopg.Error):
+            return said
+    return None
+
+
+def _may_succeed_again(error: Exception) -> bool:
+    """Tell whether the same message may be written if it is tried once more at once."""
+    driver = _driver_error(error)
+    if driver is not None:
+        return driver.sqlstate in RETRIED
+    return isinstance(error, DomainError) and not isinstance(error, Unavailable)
 
 
 async def _until(condition: Callable[[], bool], deadline: float) -> None:
@@ -448,6 +476,7 @@ def _open_session(row: dict[str, Any], power: int) -> OpenSession:
         max_power_w=power,
         power_w=row["power_w"],
         soc_percent=row["soc_percent"],
+        trusted=row["trusted"],
     )
 
 

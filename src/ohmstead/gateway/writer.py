@@ -226,7 +226,11 @@ class Writer:
 
 def _answer(group: list[Entry], error: Exception | None) -> None:
     for entry in group:
-        entry.done(error)
+        try:
+            entry.done(error)
+        except Exception:
+            # One that stumbles over its own answer must not keep the others, or the writer, from going on.
+            logger.exception("an answer could not be given")
 
 
 def _reason(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """StartTransaction and StopTransaction (OCPP 1.6 4.8 and 4.10)."""
 
+import re
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,9 @@ from ohmstead.ocpp.timestamps import parse_timestamp
 
 DEFAULT_REASON = "Local"
 """OCPP 1.6 6.49: the reason may be left out only when it is Local."""
+
+_ESCAPED_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+"""A NUL in JSON text: an odd number of backslashes before `u0000`."""
 
 
 async def start_transaction(context: Context, payload: Payload) -> Payload:
@@ -33,14 +37,10 @@ async def start_transaction(context: Context, payload: Payload) -> Payload:
     opened = service.short_form(started.session, started.max_power_w)
 
     def after() -> None:
-        replaced = [
-            one.transaction_id
-            for one in connection.sessions.values()
-            if one.connector_id == opened.connector_id and one.started_at < opened.started_at
-        ]
-        for transaction_id in replaced:
-            del connection.sessions[transaction_id]
-        connection.sessions[opened.transaction_id] = opened
+        for transaction_id in started.replaced:
+            connection.sessions.pop(transaction_id, None)
+        if started.session.status == SessionStatus.ACTIVE:
+            connection.sessions[opened.transaction_id] = opened
 
     context.after.append(after)
     return {
@@ -68,7 +68,7 @@ async def stop_transaction(context: Context, payload: Payload) -> Payload:
 async def refused_stop(context: Context, payload: Payload) -> Payload:
     """Keep a StopTransaction that breaks the schema, with whatever of it can be read."""
     id_tag, reason = payload.get("idTag"), payload.get("reason", DEFAULT_REASON)
-    raw = orjson.loads(orjson.dumps(payload).replace(b"\\u0000", b"?"))
+    raw = orjson.loads(_ESCAPED_NUL.sub(rb"\1?", orjson.dumps(payload)))
     told = Stop(
         transaction_id=_integer(payload.get("transactionId")),
         meter_stop=_integer(payload.get("meterStop")),
