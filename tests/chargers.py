@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,12 +21,16 @@ def basic(user: bytes, password: bytes) -> dict[str, str]:
 
 
 class RawCharger:
-    """One socket. Answers are matched by their id; CALLs of the server wait in `calls`."""
+    """One socket. Answers are matched by their id; CALLs of the server wait in `calls`.
+
+    `texts` is all that came, to the character.
+    """
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self.calls: asyncio.Queue[list[Any]] = asyncio.Queue()
         self.stray: asyncio.Queue[list[Any]] = asyncio.Queue()
+        self.texts: list[str] = []
         self._answers: dict[str, asyncio.Future[list[Any]]] = {}
         self._numbers = count(1)
         self._reader = asyncio.create_task(self._read())
@@ -39,6 +44,7 @@ class RawCharger:
         subprotocols: Sequence[str] | None = ("ocpp1.6",),
         headers: dict[str, str] | None = None,
         ping_interval: float | None = None,
+        ssl: SSLContext | None = None,
     ) -> Self:
         """Connect to `ws` + /ocpp/ + identity (taken as it is: encode it yourself)."""
         socket = await connect(
@@ -46,6 +52,7 @@ class RawCharger:
             subprotocols=None if subprotocols is None else [Subprotocol(one) for one in subprotocols],
             additional_headers=headers,
             ping_interval=ping_interval,
+            ssl=ssl,
             open_timeout=10,
             close_timeout=2,
             max_size=None,
@@ -63,6 +70,7 @@ class RawCharger:
     async def _read(self) -> None:
         try:
             async for text in self.socket:
+                self.texts.append(str(text))
                 frame = json.loads(text)
                 waiting = self._answers.pop(frame[1], None) if frame[0] in {3, 4} else None
                 if frame[0] == 2:
@@ -94,7 +102,9 @@ class RawCharger:
         await self.send(json.dumps([2, message_id, action, {} if payload is None else payload]))
         return await asyncio.wait_for(answer, 20)
 
-    async def result(self, action: str, payload: Any = None, *, message_id: str | None = None) -> dict[str, Any]:
+    async def result(
+        self, action: str, payload: Any = None, *, message_id: str | None = None
+    ) -> dict[str, Any]:
         """Send a CALL and return the payload of its CALLRESULT; anything else fails the test."""
         frame = await self.call(action, payload, message_id=message_id)
         assert frame[0] == 3, frame

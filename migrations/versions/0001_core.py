@@ -192,6 +192,7 @@ def upgrade() -> None:
         sa.Column("meter_serial_number", sa.String(length=25), nullable=True),
         sa.Column("online", sa.Boolean(), server_default="false", nullable=False),
         sa.Column("last_seen", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("presence_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_boot_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("firmware_status", sa.String(length=40), nullable=True),
         sa.Column("diagnostics_status", sa.String(length=40), nullable=True),
@@ -294,13 +295,7 @@ def upgrade() -> None:
         ["charger_id", sa.literal_column("occurred_at DESC"), sa.literal_column("id DESC")],
         unique=False,
     )
-    op.create_index(
-        "ix_charging_session_id_tag",
-        "charging_session",
-        [sa.literal_column("lower(id_tag)")],
-        unique=False,
-        postgresql_where=sa.text("status = 'Active'"),
-    )
+    op.create_index("ix_charging_session_token", "charging_session", ["token_id"], unique=False)
     op.create_index(
         "ix_charging_session_occurred",
         "charging_session",
@@ -469,6 +464,9 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "charger_id", "connector_id", "at", "status", "error_code", name="uq_stations_status_event"
         ),
+    )
+    op.create_index(
+        "ix_stations_status_event_at", "stations_status_event", ["charger_id", "at", "id"], unique=False
     )
     for table in ("charging_meter_value", "gateway_message"):
         op.execute(f"CREATE TABLE {table}_p_default PARTITION OF {table} DEFAULT")

@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import structlog
 import uvicorn
@@ -242,17 +243,23 @@ class Server:
                 listener.close()
         self.app.state.live.close()
         draining = asyncio.create_task(self.gateway.drain(grace))
-        while not draining.done():
-            await asyncio.wait({draining}, timeout=0.2)
-            if self._forced:
-                break
+        await self._unless_forced(draining)
         for server in servers:
             server.should_exit = True
-            server.force_exit = self._forced
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(draining, return_exceptions=True)
+        ending = asyncio.gather(*tasks, return_exceptions=True)
+        await self._unless_forced(ending)
+        if self._forced:
+            draining.cancel()
+            for server in servers:
+                server.force_exit = True
+        await asyncio.gather(draining, ending, return_exceptions=True)
         await self.worker.stop()
         logger.info("server.stopped")
+
+    async def _unless_forced(self, work: "asyncio.Future[Any]") -> None:
+        """Wait for a part of the stop until it is done, or until somebody asks a second time."""
+        while not work.done() and not self._forced:
+            await asyncio.wait({work}, timeout=0.2)
 
 
 class _Quiet(uvicorn.Server):

@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 from procrastinate import Blueprint, JobContext, builtin_tasks
+from procrastinate.jobs import Status
 
 from ohmstead.charging import jobs as charging
 from ohmstead.core.clock import Clock
@@ -28,6 +29,22 @@ housekeeping = Blueprint()
 async def remove_old_jobs(context: JobContext, timestamp: int) -> None:
     """Remove jobs that ended well three days ago."""
     await builtin_tasks.remove_old_jobs(context, max_hours=KEEP_HOURS)
+
+
+@housekeeping.periodic(cron="* * * * *")
+@housekeeping.task(name="retry_stalled_jobs", pass_context=True, queueing_lock="retry_stalled_jobs")
+async def retry_stalled_jobs(context: JobContext, timestamp: int) -> None:
+    """Run again what a worker had begun when it was killed, or cut off, before it could say how it ended.
+
+    What comes by the clock is not run again: its next turn does the same.
+    """
+    jobs = context.app.job_manager
+    for job in await jobs.get_stalled_jobs():
+        logger.warning("jobs.stalled", task_name=job.task_name, job_id=job.id)
+        if job.queueing_lock is None:
+            await jobs.retry_job(job)
+        else:
+            await jobs.finish_job(job, status=Status.ABORTED, delete_job=False)
 
 
 registry = Blueprint()

@@ -5,9 +5,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.chargers import until
+from tests.chargers import charger, until
 from tests.faults.database import CHARGERS, Stopped
 from tests.faults.proof import prove, rows
+from tests.world import World
 
 from ohmstead.gateway import server as gateway_server
 
@@ -64,12 +65,16 @@ async def test_a_crash_under_load_loses_nothing_and_needs_no_restart(play: Any) 
         await prove(scene.url, fleet.ledger)
         names = await rows(scene.url, "SELECT name FROM stations_station WHERE name IN ('Before', 'Away', 'After')")
         assert sorted(names) == [("After",), ("Before",)]
-        online = await rows(scene.url, "SELECT count(*) FROM stations_charger WHERE online")
-        print(f"\n{fleet.acknowledged} acknowledged, {troubles}, {online}")
+
+        async def all_have_left() -> bool:
+            left = "SELECT (SELECT count(*) FROM stations_charger WHERE online), (SELECT count(*)"
+            return await rows(scene.url, f"{left} FROM gateway_connection WHERE closed_at IS NULL)") == [(0, 0)]
+
+        await until(all_have_left)
+        print(f"\n{fleet.acknowledged} acknowledged, {troubles}")
 
 
 async def test_a_short_absence_costs_nobody_its_socket(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway_server, "AWAY_GRACE_SECONDS", 60.0)
     async with play(Stopped) as scene:
         monkeypatch.setattr(gateway_server, "AWAY_GRACE_SECONDS", 60.0)
         fleet, troubles = scene.fleet, scene.fleet.troubles
@@ -84,3 +89,32 @@ async def test_a_short_absence_costs_nobody_its_socket(play: Any, monkeypatch: p
         await prove(scene.url, fleet.ledger)
         assert not troubles.closes
         assert set(troubles.errors) == {"InternalError"}
+
+
+async def test_a_charger_that_left_meanwhile_is_known_to_be_offline_when_the_database_is_back(play: Any) -> None:
+    async with play(Stopped) as scene:
+        world = World(scene.server.database, scene.server.settings, scene.server.app.state.clock)
+        gone, stays = [(await world.charger()).id for _ in range(2)]
+        async with charger(scene.server.ws, gone) as leaving, charger(scene.server.ws, stays) as staying:
+            await leaving.boot()
+            await staying.boot()
+            online = f"SELECT id FROM stations_charger WHERE online AND id IN ('{gone}', '{stays}') ORDER BY id"  # noqa: S608 # ids of ours
+
+            async def both() -> bool:
+                return len(await rows(scene.url, online)) == 2
+
+            await until(both)
+            await asyncio.to_thread(scene.fault.away)
+            await scene.fleet.until(lambda: scene.fleet.troubles.errors["InternalError"] > 0)
+            await leaving.vanish()
+            await asyncio.to_thread(scene.fault.back)
+            await scene.fleet.progress(each=1)
+
+            async def told() -> bool:
+                jobs = f"SELECT 1 FROM procrastinate_jobs WHERE args ->> 'charger_id' = '{gone}'"  # noqa: S608 # as above
+                closed = f"SELECT 1 FROM gateway_connection WHERE charger_id = '{gone}' AND closed_at IS NOT NULL"  # noqa: S608 # as above
+                return await rows(scene.url, online) == [(stays,)] and bool(
+                    await rows(scene.url, jobs) and await rows(scene.url, closed)
+                )
+
+            await until(told, 15)

@@ -1,26 +1,31 @@
 """PostgreSQL hangs under load (a stalled disk, a frozen machine): connections stay open and nobody answers."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from tests.faults.database import CHARGERS, Hung
-from tests.faults.proof import prove, rows
+from tests.faults.proof import prove
 
-pytest_plugins: list[str] = []
+from ohmstead.gateway import writer
 
 
-async def test_a_database_that_hangs_is_taken_as_away(play: Any) -> None:
+async def test_a_database_that_hangs_is_taken_as_away_and_nothing_waits_for_ever(
+    play: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "WRITE_SECONDS", 1.0)
     async with play(Hung) as scene:
         fleet, troubles = scene.fleet, scene.fleet.troubles
         await fleet.progress(each=10)
         scene.fault.away()
-        await fleet.until(lambda: troubles.closes[1013] >= CHARGERS, 40)
-        print(troubles)
+        waiting = asyncio.create_task(scene.new_station("Away"))
+        await fleet.until(lambda: troubles.errors["InternalError"] >= CHARGERS // 2)
+        await fleet.until(lambda: troubles.closes[1013] >= CHARGERS)
         await fleet.until(lambda: troubles.refusals[503] >= CHARGERS)
+        assert set(troubles.errors) == {"InternalError"}
         assert (await scene.http.get("/health")).json()["status"] == "healthy"
-        status, _ = await scene.ready()
-        assert status == 503
-        assert (await scene.new_station("Away")).status_code == 503
+        assert (await scene.ready())[0] == 503
+        assert (await asyncio.wait_for(waiting, 20)).status_code == 503
 
         scene.fault.back()
         await fleet.progress(each=10)

@@ -30,7 +30,9 @@ class TestMessageIds:
             ("2", "Heartbeat"),
         ]
 
-    async def test_an_id_that_comes_twice_on_one_socket_is_answered_twice(self, raw: RawCharger, tag: str) -> None:
+    async def test_an_id_that_comes_twice_on_one_socket_is_answered_twice(
+        self, raw: RawCharger, tag: str
+    ) -> None:
         first = await raw.result("Authorize", {"idTag": tag}, message_id="same")
         second = await raw.result("Authorize", {"idTag": "NOBODY"}, message_id="same")
         assert [first["idTagInfo"]["status"], second["idTagInfo"]["status"]] == ["Accepted", "Invalid"]
@@ -144,7 +146,10 @@ class TestLateFrames:
         assert sorted(one["status"] for one in history) == ["Available", "Charging", "Finishing"]
         session = await api.transaction(transaction)
         assert session["energy_wh"] == 10_000
-        assert (session["started_at"], session["stopped_at"]) == ("2026-05-04T08:00:00Z", "2026-05-04T10:00:00Z")
+        assert (session["started_at"], session["stopped_at"]) == (
+            "2026-05-04T08:00:00Z",
+            "2026-05-04T10:00:00Z",
+        )
         assert session["anomalies"] == []
         values = await api.meter_values(transaction)
         assert [value["register_wh"] for value in values] == [3500, 6000, 8500]

@@ -78,7 +78,13 @@ class TestSockets:
         first = await RawCharger.connect(server.ws, row.id)
         async with charger(server.ws, row.id) as second:
             transaction = (await first.start(tag, meter=0))["transactionId"]
+            links, before = server.app.state.links, server.app.state.links.get(row.id)
             await first.vanish()
+
+            async def taken_over() -> bool:
+                return links.get(row.id) is not before
+
+            await until(taken_over)
             asked = asyncio.create_task(api.command(row.id, "ClearCache"))
             await second.answer(await second.next_call(), {"status": "Accepted"})
             assert (await asked).json()["status"] == "Accepted"

@@ -51,7 +51,11 @@ class TestWhoseTransaction:
         session = await api.transaction(transaction)
         assert (session["status"], session["meter_stop"]) == ("Active", None)
         [kept] = await api.transactions(thief.id)
-        assert (kept["unmatched"], kept["ocpp_transaction_id"], kept["meter_stop"]) == (True, transaction, 99_000)
+        assert (kept["unmatched"], kept["ocpp_transaction_id"], kept["meter_stop"]) == (
+            True,
+            transaction,
+            99_000,
+        )
         await raw.stop(transaction, 4000)
         assert (await api.transaction(transaction))["energy_wh"] == 4000
 
@@ -95,7 +99,11 @@ class TestStops:
         answers = [await raw.stop(7, 5000, idTag=tag, reason="PowerLoss") for _ in range(2)]
         assert answers == [{"idTagInfo": {"status": "Accepted"}}] * 2
         [kept] = await api.transactions(row.id, unmatched="true")
-        assert (kept["ocpp_transaction_id"], kept["meter_stop"], kept["stop_reason"]) == (7, 5000, "PowerLoss")
+        assert (kept["ocpp_transaction_id"], kept["meter_stop"], kept["stop_reason"]) == (
+            7,
+            5000,
+            "PowerLoss",
+        )
         assert (kept["unmatched"], kept["status"], kept["id_tag"]) == (True, "Completed", tag)
 
     async def test_a_stop_of_transaction_minus_one_is_answered_and_kept(
@@ -127,7 +135,9 @@ class TestStops:
         assert session["energy_wh"] == 8000
         assert "stop_is_old" in kinds(session)
 
-    async def test_a_large_signed_value_in_a_stop_is_kept(self, raw: RawCharger, tag: str, api: AdminApi) -> None:
+    async def test_a_large_signed_value_in_a_stop_is_kept(
+        self, raw: RawCharger, tag: str, api: AdminApi
+    ) -> None:
         transaction = (await raw.start(tag))["transactionId"]
         signed = {"value": "A" * 60_000, "format": "SignedData", "context": "Transaction.End"}
         plain = {"value": "4000", "context": "Transaction.End"}
@@ -245,7 +255,11 @@ class TestStatuses:
         # The stop comes after all: it is the truth.
         await raw.stop(transaction, 1200, at=minute(20))
         session = await api.transaction(transaction)
-        assert (session["energy_wh"], session["closed_by"], session["stopped_at"]) == (1200, "charger", minute(20))
+        assert (session["energy_wh"], session["closed_by"], session["stopped_at"]) == (
+            1200,
+            "charger",
+            minute(20),
+        )
         assert "closed_before_stop" in kinds(session)
 
     async def test_a_new_start_closes_the_transaction_that_was_never_stopped(
@@ -255,7 +269,11 @@ class TestStatuses:
         await raw.meter(minute(10), "800", transaction=first)
         second = (await raw.start(tag, meter=900, at=minute(30)))["transactionId"]
         old, new = await api.transaction(first), await api.transaction(second)
-        assert (old["status"], old["stop_reason"], old["energy_wh"]) == ("Completed", "ReplacedByNewStart", 800)
+        assert (old["status"], old["stop_reason"], old["energy_wh"]) == (
+            "Completed",
+            "ReplacedByNewStart",
+            800,
+        )
         assert (new["status"], new["energy_wh"]) == ("Active", 0)
         # Values without an id belong to the new one now.
         await raw.meter(minute(40), "1400")

@@ -13,9 +13,9 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-import psycopg
 
 from ohmstead.charging.energy import DEFAULT_POWER_W
+from ohmstead.core.facts import FactKind
 from ohmstead.ocpp.timestamps import parse_timestamp
 from ohmstead.ocpp.v16.measurands import Reading, summarise
 
@@ -195,13 +195,8 @@ def read_meter_values(
     return result
 
 
-async def write_meter_values(connection: psycopg.AsyncConnection[Any], rows: list[dict[str, Any]]) -> None:
-    """Insert the rows of `read_meter_values`; those that are there already stay as they are."""
-    await connection.execute(METER_VALUES, [orjson.dumps(rows).decode()])
+METER_VALUE = FactKind("meter value", (METER_VALUES,))
+"""The rows of `read_meter_values`; those that are there already stay as they are."""
 
-
-async def write_figures(connection: psycopg.AsyncConnection[Any], rows: list[dict[str, Any]]) -> None:
-    """Bring open sessions up to their last `OpenSession.figures`; ended ones are left alone."""
-    last = {row["id"]: row for row in rows}
-    ordered = [last[key] for key in sorted(last)]
-    await connection.execute(SESSIONS, [orjson.dumps(ordered).decode()])
+FIGURES = FactKind("session figures", (SESSIONS,), identity=lambda row: row["id"], latest=(True,))
+"""The rows of `OpenSession.figures`; sessions that have ended are left alone."""

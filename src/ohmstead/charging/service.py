@@ -29,15 +29,16 @@ from ohmstead.accounts.models import TokenStatus
 from ohmstead.charging import events
 from ohmstead.charging.energy import Energy, Sample, session_energy
 from ohmstead.charging.metering import (
+    METER_VALUE,
     Metered,
     OpenSession,
     max_power_w,
     read_meter_values,
-    write_meter_values,
 )
 from ohmstead.charging.models import ClosedBy, MeterValue, Session, SessionStatus
 from ohmstead.core.db import publish, raw_connection
 from ohmstead.core.errors import Conflict, NotFound
+from ohmstead.core.facts import write_facts
 from ohmstead.core.jobs import emit
 from ohmstead.stations.models import Charger, Connector, ConnectorStatus, Registration
 
@@ -191,7 +192,7 @@ async def stop(session: AsyncSession, charger: ChargerRef, told: Stop, now: date
             transaction_id=row.ocpp_transaction_id,
             received_at=now,
         )
-        await write_meter_values(await raw_connection(session), [value.row for value in values])
+        await write_facts(await raw_connection(session), METER_VALUE, [value.row for value in values])
     row.meter_stop = told.meter_stop
     row.stopped_at = told.stopped_at
     row.stop_id_tag = told.id_tag
@@ -321,7 +322,7 @@ async def add_meter_values(
     The energy of their session is worked out anew from all that is stored. Returns that session.
     """
     await _one_at_a_time(session, charger.id)
-    await write_meter_values(await raw_connection(session), [value.row for value in values])
+    await write_facts(await raw_connection(session), METER_VALUE, [value.row for value in values])
     if transaction_id is None:
         return None
     row = await session.scalar(

@@ -5,14 +5,17 @@ be as durable as the change itself (jobs) is written on the session's own connec
 """
 
 import logging
+import os
+import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
+from weakref import WeakSet
 
 import orjson
 import psycopg
-from sqlalchemy import DateTime, MetaData
+from sqlalchemy import DateTime, MetaData, event
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -89,6 +92,8 @@ class Database:
             connect_args={"connect_timeout": 5, "options": "-c timezone=UTC -c statement_timeout=30000"},
         )
         self.bind: AsyncEngine | AsyncConnection = self.engine
+        self._open: WeakSet[psycopg.AsyncConnection[Any]] = WeakSet()
+        event.listen(self.engine.sync_engine, "connect", lambda made, _: self._open.add(made.driver_connection))
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
@@ -118,9 +123,24 @@ class Database:
         if published and self.on_commit is not None:
             self.on_commit(published)
 
+    def cut(self) -> None:
+        """End every connection of the pool at once, for a database that hangs: who waits gets `Unavailable`."""
+        for connection in list(self._open):
+            cut(connection)
+
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
+
+
+def cut(connection: psycopg.AsyncConnection[Any]) -> None:
+    """End a connection whose server does not answer.
+
+    Who waits for it gets an `OperationalError` now. (To cancel the waiting task instead makes psycopg ask
+    that same server to cancel the query, and wait ten seconds for it.)
+    """
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as handle:
+        handle.shutdown(socket.SHUT_RDWR)
 
 
 def away(error: Exception) -> Unavailable:

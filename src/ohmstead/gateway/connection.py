@@ -21,8 +21,9 @@ import structlog
 from ohmstead.charging.metering import OpenSession
 from ohmstead.charging.service import ChargerRef
 from ohmstead.core import metrics
+from ohmstead.core.facts import Row
 from ohmstead.core.live import Topic
-from ohmstead.gateway.log import LogRow, write_messages
+from ohmstead.gateway.log import MESSAGE, message_event, message_row
 from ohmstead.gateway.protocol import ChargerProtocol
 from ohmstead.gateway.route import Hot, Payload
 from ohmstead.gateway.v16 import routes
@@ -98,8 +99,10 @@ class ChargerConnection:
         "charger",
         "gateway",
         "id",
+        "id_text",
         "last_seen",
         "last_seen_written",
+        "opened",
         "protocol",
         "sessions",
         "told",
@@ -119,9 +122,11 @@ class ChargerConnection:
         self.gateway = gateway
         self.protocol = protocol
         self.id = connection_id
+        self.id_text = str(connection_id)
         self.charger = charger
         self.tolerant = tolerant
         self.attached = False
+        self.opened: Row = {}
         self.last_seen = now
         self.last_seen_written = now
         self.sessions: dict[int, OpenSession] = {}
@@ -229,7 +234,7 @@ class ChargerConnection:
                 refusal = encode_error(inbound.call.message_id, ErrorCode.INTERNAL_ERROR, away)
                 self._sent(inbound.call.action, ErrorCode.INTERNAL_ERROR, refusal, row)
 
-        self.gateway.writer.submit(Entry([*hot.facts, (write_messages, row)], done))
+        self.gateway.writer.submit(Entry([*hot.facts, (MESSAGE, row)], done))
 
     async def _serve_cold(self, inbound: "_Inbound") -> None:
         call = inbound.call
@@ -269,9 +274,9 @@ class ChargerConnection:
         def done(_: Exception | None) -> None:
             self._sent(action if action in routes.ROUTES else "unknown", error_code or "ok", answer, row)
 
-        self.gateway.writer.submit(Entry([(write_messages, row)], done))
+        self.gateway.writer.submit(Entry([(MESSAGE, row)], done))
 
-    def _sent(self, action: str, result: str, answer: str, row: LogRow) -> None:
+    def _sent(self, action: str, result: str, answer: str, row: Row) -> None:
         self.protocol.send_frame(answer)
         metrics.MESSAGES.count("in", action, result)
         self._tail(row)
@@ -319,10 +324,10 @@ class ChargerConnection:
         finally:
             self._pending = None
             metrics.MESSAGES.count("out", action, code or "ok")
-            row = LogRow(
+            row = message_row(
                 received_at=pending.sent_time,
                 charger_id=self.charger.id,
-                connection_id=self.id,
+                connection_id=self.id_text,
                 direction="out",
                 message_id=message_id,
                 action=action,
@@ -332,7 +337,7 @@ class ChargerConnection:
                 note=note,
                 duration_ms=_since(pending.sent_at),
             )
-            self.gateway.writer.submit(Entry([(write_messages, row)], lambda _: self._tail(row)))
+            self.gateway.writer.submit(Entry([(MESSAGE, row)], lambda _: self._tail(row)))
 
     def _answered(self, frame: CallResult | CallError, text: str) -> None:
         pending = self._pending
@@ -378,12 +383,12 @@ class ChargerConnection:
 
     # --- the log
 
-    def _row(self, inbound: "_Inbound", answer: str | None, error_code: str | None) -> LogRow:
+    def _row(self, inbound: "_Inbound", answer: str | None, error_code: str | None) -> Row:
         call = inbound.frame
-        return LogRow(
+        return message_row(
             received_at=inbound.now,
             charger_id=self.charger.id,
-            connection_id=self.id,
+            connection_id=self.id_text,
             direction="in",
             message_id=None if call is None else call.message_id,
             action=None if call is None else call.action,
@@ -400,12 +405,12 @@ class ChargerConnection:
         inbound.note = note
         row = self._row(inbound, None, None)
         metrics.MESSAGES.count("in", "unknown", "ignored")
-        self.gateway.writer.submit(Entry([(write_messages, row)], lambda _: self._tail(row)))
+        self.gateway.writer.submit(Entry([(MESSAGE, row)], lambda _: self._tail(row)))
 
-    def _tail(self, row: LogRow) -> None:
+    def _tail(self, row: Row) -> None:
         live = self.gateway.live
         if live.watched(Topic.MESSAGES):
-            live.publish(row.event(self.charger.backoffice_id, self.charger.station_id))
+            live.publish(message_event(row, self.charger.backoffice_id, self.charger.station_id))
 
 
 def _broken_response(action: str, payload: Payload) -> str | None:

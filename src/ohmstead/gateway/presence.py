@@ -1,13 +1,11 @@
 """Who is connected, as the database knows it: one row per connection, and `online` of each charger."""
 
 from datetime import datetime
-from typing import Any
 
-import orjson
-import psycopg
 from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.core.facts import FactKind
 from ohmstead.core.http import utc_z
 from ohmstead.core.jobs import emit
 from ohmstead.gateway.models import Connection
@@ -16,44 +14,33 @@ from ohmstead.stations.models import Charger
 CHARGER_WENT_OFFLINE = "ChargerWentOffline"
 CHARGER_CAME_ONLINE = "ChargerCameOnline"
 
-OPENED = """
-INSERT INTO gateway_connection (id, charger_id, opened_at, address, subprotocol, security_profile)
-SELECT id, charger_id, opened_at, address, subprotocol, security_profile
+CONNECTIONS = """
+INSERT INTO gateway_connection AS known
+       (id, charger_id, opened_at, address, subprotocol, security_profile, closed_at, close_code,
+        close_reason)
+SELECT id, charger_id, opened_at, address, subprotocol, security_profile, closed_at, close_code,
+       close_reason
   FROM json_to_recordset(%s::json) AS row(id uuid, charger_id text, opened_at timestamptz, address text,
-       subprotocol text, security_profile int)
-    ON CONFLICT DO NOTHING
-"""
-
-CLOSED = """
-UPDATE gateway_connection AS connection
-   SET closed_at = row.closed_at, close_code = row.close_code, close_reason = row.close_reason
-  FROM json_to_recordset(%s::json) AS row(id uuid, closed_at timestamptz, close_code int, close_reason text)
- WHERE connection.id = row.id AND connection.closed_at IS NULL
+       subprotocol text, security_profile int, closed_at timestamptz, close_code int, close_reason text)
+    ON CONFLICT (id) DO UPDATE
+   SET closed_at = excluded.closed_at, close_code = excluded.close_code,
+       close_reason = excluded.close_reason
+ WHERE known.closed_at IS NULL AND excluded.closed_at IS NOT NULL
 """
 
 SEEN = """
 UPDATE stations_charger AS charger
-   SET online = row.online, last_seen = greatest(charger.last_seen, row.last_seen)
-  FROM json_to_recordset(%s::json) AS row(charger_id text, online boolean, last_seen timestamptz)
- WHERE charger.id = row.charger_id
+   SET online = row.online, last_seen = greatest(charger.last_seen, row.last_seen), presence_at = row.at
+  FROM json_to_recordset(%s::json) AS row(charger_id text, online boolean, last_seen timestamptz,
+       at timestamptz)
+ WHERE charger.id = row.charger_id AND (charger.presence_at IS NULL OR charger.presence_at <= row.at)
 """
 
+CONNECTION = FactKind("connection", (CONNECTIONS,), identity=lambda row: row["id"], latest=(True,))
+"""A connection: from where and when, and once it has ended, when and why."""
 
-async def write_opened(connection: psycopg.AsyncConnection[Any], rows: list[dict[str, Any]]) -> None:
-    """Insert a row for each new connection."""
-    await connection.execute(OPENED, [orjson.dumps(rows).decode()])
-
-
-async def write_closed(connection: psycopg.AsyncConnection[Any], rows: list[dict[str, Any]]) -> None:
-    """Say of each connection when and why it ended."""
-    await connection.execute(CLOSED, [orjson.dumps(rows).decode()])
-
-
-async def write_seen(connection: psycopg.AsyncConnection[Any], rows: list[dict[str, Any]]) -> None:
-    """Write whether chargers are online and when they were last heard; the last row of each counts."""
-    last = {row["charger_id"]: row for row in rows}
-    ordered = [last[key] for key in sorted(last)]
-    await connection.execute(SEEN, [orjson.dumps(ordered).decode()])
+CHARGER_SEEN = FactKind("charger seen", (SEEN,), identity=lambda row: row["charger_id"], latest=(True,))
+"""Whether a charger is online, and when it was last heard; `at` is when that was so."""
 
 
 async def went_offline(session: AsyncSession, charger_id: str, connection_id: str, at: datetime) -> None:

@@ -16,13 +16,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from websockets.http11 import Request
 
-from ohmstead.charging.metering import OpenSession, max_power_w, write_figures, write_meter_values
+from ohmstead.charging.metering import OpenSession, max_power_w
 from ohmstead.charging.service import ChargerRef
 from ohmstead.core import metrics
 from ohmstead.core.clock import Clock
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.errors import DomainError, Unavailable
+from ohmstead.core.facts import Row
 from ohmstead.core.http import utc_z
 from ohmstead.core.jobs import emit
 from ohmstead.core.live import Event, LiveBus, Topic
@@ -38,20 +39,20 @@ from ohmstead.gateway.handshake import (
     identity_of,
     is_secure,
 )
-from ohmstead.gateway.log import write_messages
 from ohmstead.gateway.models import Refusal
 from ohmstead.gateway.protocol import PATH, ChargerProtocol
 from ohmstead.gateway.route import Context, Handler, Payload
-from ohmstead.gateway.writer import Entry, Fact, Writer
+from ohmstead.gateway.writer import DatabaseAway, Entry, Fact, Writer
 from ohmstead.link.links import Links
 from ohmstead.ocpp.errors import ErrorCode, OcppError
 from ohmstead.ocpp.masking import mask
 from ohmstead.ocpp.timestamps import parse_timestamp
-from ohmstead.stations.status import Told, write_statuses
+from ohmstead.stations.status import Told
 
 logger = structlog.stdlib.get_logger(__name__)
 
 AWAY_GRACE_SECONDS = 10.0
+CUT_SECONDS = 3.0
 SEEN_EVERY_SECONDS = 10.0
 COLD_AT_ONCE = 8
 ATTEMPTS = 3
@@ -97,18 +98,7 @@ class Gateway:
         self.links = links
         self.live = live
         self.clock = clock
-        self.writer = Writer(
-            settings.postgres_url,
-            order=(
-                presence.write_opened,
-                presence.write_closed,
-                presence.write_seen,
-                write_statuses,
-                write_meter_values,
-                write_figures,
-                write_messages,
-            ),
-        )
+        self.writer = Writer(settings.postgres_url)
         self._connections: set[ChargerConnection] = set()
         self._second: dict[str, ChargerConnection] = {}
         # By charger: the newest socket that waits beside the one that serves it.
@@ -116,6 +106,8 @@ class Gateway:
         self._cold = asyncio.Semaphore(COLD_AT_ONCE)
         self._limit = RateLimit(settings.ocpp_handshakes_per_minute)
         self._refusals_waiting = 0
+        self._owed: list[tuple[list[Fact], Callable[[Exception | None], None]]] = []
+        # Presence that could not be written; at most some rows for each socket that was open then.
         self._draining = False
         self._away_since: float | None = None
 
@@ -164,15 +156,22 @@ class Gateway:
         task = asyncio.current_task()
         if task is not None:
             task.set_name("gateway watch")
-        last_seen = time.monotonic()
+        last_seen = last_cut = time.monotonic()
         while True:
             await asyncio.sleep(0.5)
+            away = self.writer.away_since
+            if away is not None and time.monotonic() - max(away, last_cut) >= CUT_SECONDS:
+                # It may hang with its connections open: then whoever waits for one would wait for ever.
+                last_cut = time.monotonic()
+                self.database.cut()
             if self.database_away and self._connections:
                 logger.warning(
                     "gateway.closing_all", why="the database is away", sockets=len(self._connections)
                 )
                 for connection in list(self._connections):
                     connection.protocol.close(1013, "the database is away: come back later")
+            if self._owed and self.writer.away_since is None:
+                self._write_owed()
             if time.monotonic() - last_seen >= SEEN_EVERY_SECONDS:
                 last_seen = time.monotonic()
                 self._write_seen()
@@ -182,9 +181,29 @@ class Gateway:
         for connection in self._connections:
             if connection.attached and connection.last_seen != connection.last_seen_written:
                 connection.last_seen_written = connection.last_seen
-                facts.append((presence.write_seen, _seen(connection, online=True)))
+                facts.append((presence.CHARGER_SEEN, _seen(connection, self.clock.now(), online=True)))
         if facts:
             self.writer.submit(Entry(facts, _nothing))
+
+    def _write_presence(self, facts: list[Fact], written: Callable[[Exception | None], None]) -> None:
+        """Write who is connected; when the database is away, again later: no charger sends it a second time."""
+
+        def done(error: Exception | None) -> None:
+            if isinstance(error, DatabaseAway):
+                self._owed.append((facts, written))
+            else:
+                written(error)
+
+        self.writer.submit(Entry(facts, done))
+
+    def _write_owed(self) -> None:
+        """Write presence that is late. Who has come or gone meanwhile is told as it is now."""
+        owed, self._owed = self._owed, []
+        for facts, written in owed:
+            for kind, row in facts:
+                if kind is presence.CHARGER_SEEN:
+                    row["online"] = self.links.get(row["charger_id"]) is not None
+            self._write_presence(facts, written)
 
     @property
     def database_away(self) -> bool:
@@ -226,15 +245,15 @@ class Gateway:
             return
         self._connections.add(connection)
         metrics.CONNECTIONS.set(len(self._connections))
-        opened = {
-            "id": str(connection.id),
+        connection.opened = {
+            "id": connection.id_text,
             "charger_id": known.id,
-            "opened_at": connection.last_seen.isoformat(),
+            "opened_at": connection.last_seen,
             "address": address,
             "subprotocol": subprotocol,
             "security_profile": known.security_profile,
         }
-        self.writer.submit(Entry([(presence.write_opened, opened)], _nothing))
+        self.writer.submit(Entry([(presence.CONNECTION, connection.opened)], _nothing))
         if not served:
             protocol.close(1002, "subprotocol not supported: offer ocpp1.6")
             return
@@ -257,7 +276,7 @@ class Gateway:
 
     def _report_away(self) -> None:
         """Let the writer find out whether the database is away: it decides for all."""
-        self.writer.submit(Entry([(presence.write_seen, _nobody(self.clock.now()))], _nothing))
+        self.writer.submit(Entry([(presence.CHARGER_SEEN, _nobody(self.clock.now()))], _nothing))
 
     def _admit(self, protocol: ChargerProtocol, known: Known) -> ChargerConnection:
         charger = ChargerRef(
@@ -332,12 +351,14 @@ class Gateway:
             before.replaced()
 
         def written(error: Exception | None) -> None:
-            if error is None and before is None:
+            if error is None and before is None and connection.attached:
                 self._tell(connection, "charger.online", online=True)
             if alerted:
                 self.spawn(self._came_online(charger.id))
 
-        self.writer.submit(Entry([(presence.write_seen, _seen(connection, online=True))], written))
+        self._write_presence(
+            [(presence.CHARGER_SEEN, _seen(connection, self.clock.now(), online=True))], written
+        )
 
     def connection_closed(self, connection: ChargerConnection, code: int, reason: str) -> None:
         """Write how a connection ended; the charger is offline unless another socket has taken over.
@@ -355,31 +376,32 @@ class Gateway:
         connection.attached = False
         now = self.clock.now()
         closed = {
-            "id": str(connection.id),
-            "closed_at": now.isoformat(),
+            **connection.opened,
+            "closed_at": now,
             "close_code": code,
             "close_reason": reason.replace("\0", "")[:200],
         }
-        facts: list[Fact] = [(presence.write_closed, closed)]
+        facts: list[Fact] = [(presence.CONNECTION, closed)]
         gone = was_attached and self.links.detach(connection.charger.id, connection)
         if gone:
-            facts.append((presence.write_seen, _seen(connection, online=False)))
+            facts.append((presence.CHARGER_SEEN, _seen(connection, now, online=False)))
 
         def written(error: Exception | None) -> None:
-            if gone and error is None:
+            if gone and error is None and self.links.get(connection.charger.id) is None:
                 self._tell(connection, "charger.offline", online=False)
             if gone and not self._draining:
                 self.spawn(self._went_offline(connection, now))
 
-        self.writer.submit(Entry(facts, written))
+        self._write_presence(facts, written)
 
     async def _went_offline(self, connection: ChargerConnection, now: datetime) -> None:
         try:
             async with self._cold, self.database.session() as session:
                 await presence.went_offline(session, connection.charger.id, str(connection.id), now)
         except Unavailable:
-            # At the next start, or when it connects again, the charger's row tells the same.
             logger.warning("gateway.offline_not_published", charger_id=connection.charger.id)
+            seen = (presence.CHARGER_SEEN, _seen(connection, now, online=False))
+            self._owed.append(([seen], lambda _: self.spawn(self._went_offline(connection, now))))
 
     async def _came_online(self, charger_id: str) -> None:
         try:
@@ -480,16 +502,17 @@ def _open_session(row: dict[str, Any], power: int) -> OpenSession:
     )
 
 
-def _seen(connection: ChargerConnection, *, online: bool) -> dict[str, Any]:
+def _seen(connection: ChargerConnection, at: datetime, *, online: bool) -> Row:
     return {
         "charger_id": connection.charger.id,
         "online": online,
-        "last_seen": connection.last_seen.isoformat(),
+        "last_seen": connection.last_seen,
+        "at": at,
     }
 
 
-def _nobody(now: datetime) -> dict[str, Any]:
-    return {"charger_id": "", "online": False, "last_seen": now.isoformat()}
+def _nobody(now: datetime) -> Row:
+    return {"charger_id": "", "online": False, "last_seen": now, "at": now}
 
 
 def _nothing(error: Exception | None) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 # RFC 3339 5.6, with a zone that may be absent or without colon, a comma as decimal sign (ISO 8601) and a
@@ -12,6 +13,7 @@ _DATE_TIME: Final = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)
 def parse_timestamp(text: str) -> datetime:
     """The instant that a charger means, aware and in UTC; digits beyond microseconds are cut off.
 

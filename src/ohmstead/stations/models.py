@@ -75,7 +75,7 @@ class Station(Base):
     time_zone: Mapped[str] = mapped_column(String(64), default="UTC", server_default="UTC")
     amenities: Mapped[list[Any]] = mapped_column(JSONB, default=list, server_default=text("'[]'"))
     photo_url: Mapped[str | None] = mapped_column(String(2000))
-    opening_hours: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    opening_hours: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     support_phone: Mapped[str | None] = mapped_column(String(40))
     status: Mapped[str] = mapped_column(String(20), default=StationStatus.ACTIVE)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -86,7 +86,8 @@ class Charger(Base):
     """One OCPP station; its id is its OCPP identity, unique in the whole system.
 
     Belongs to a business, and to a station of that same business (the database keeps it so).
-    `online` and `last_seen` are written by the gateway; `simulated` chargers are kept out of
+    `online` and `last_seen` are written by the gateway, `presence_at` says when that was so;
+    `simulated` chargers are kept out of
     figures; a retired charger is refused by the gateway and keeps its history.
     """
 
@@ -123,6 +124,7 @@ class Charger(Base):
     meter_serial_number: Mapped[str | None] = mapped_column(String(25))
     online: Mapped[bool] = mapped_column(default=False, server_default="false")
     last_seen: Mapped[datetime | None]
+    presence_at: Mapped[datetime | None]
     last_boot_at: Mapped[datetime | None]
     firmware_status: Mapped[str | None] = mapped_column(String(40))
     diagnostics_status: Mapped[str | None] = mapped_column(String(40))
@@ -165,7 +167,7 @@ class Connector(Base):
 class StatusEvent(Base):
     """Every StatusNotification as it was told, also the late ones: the history of a connector.
 
-    A repeated notification is one row. No foreign key: this is written on the hot path.
+    A repeated notification is one row. No foreign key: it is written on the hot path.
     """
 
     __tablename__ = "stations_status_event"
@@ -178,6 +180,7 @@ class StatusEvent(Base):
             "error_code",
             name="uq_stations_status_event",
         ),
+        Index("ix_stations_status_event_at", "charger_id", "at", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)

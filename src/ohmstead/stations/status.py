@@ -8,10 +8,8 @@ future) is taken as it arrives.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-import orjson
-import psycopg
+from ohmstead.core.facts import FactKind
 
 COLUMNS = (
     "charger_id text, connector_id int, status text, error_code text, info text, vendor_id text,"
@@ -68,11 +66,10 @@ def is_late(known: datetime | None, at: datetime | None, received_at: datetime) 
     return known <= received_at + timedelta(minutes=5) and at >= received_at - timedelta(days=5 * 365)
 
 
-async def write_statuses(connection: psycopg.AsyncConnection[Any], rows: list[dict[str, Any]]) -> None:
-    """Write notifications: the history in full, and of each connector the last one of the group.
-
-    Rows have the members of `COLUMNS`; `at` is the charger's time or None.
-    """
-    await connection.execute(EVENTS, [orjson.dumps(rows).decode()])
-    last = {(row["charger_id"], row["connector_id"]): row for row in rows}
-    await connection.execute(CONNECTORS, [orjson.dumps(list(last.values())).decode()])
+STATUS = FactKind(
+    "status",
+    (EVENTS, CONNECTORS),
+    identity=lambda row: (row["charger_id"], row["connector_id"]),
+    latest=(False, True),
+)
+"""A StatusNotification: rows have the members of `COLUMNS`; `at` is the charger's time or None."""

@@ -5,13 +5,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ohmstead.core.db import raw_connection
+from ohmstead.core.facts import write_facts
 from ohmstead.core.http import utc_z
 from ohmstead.core.jobs import emit
 from ohmstead.core.live import Event, Topic
 from ohmstead.gateway.route import Context, Hot, Payload
 from ohmstead.ocpp.timestamps import format_timestamp, parse_timestamp
 from ohmstead.stations.models import ConnectorStatus
-from ohmstead.stations.status import Told, is_late, write_statuses
+from ohmstead.stations.status import STATUS, Told, is_late
 
 if TYPE_CHECKING:
     from ohmstead.gateway.connection import ChargerConnection
@@ -36,7 +37,7 @@ def hot_status_notification(connection: "ChargerConnection", payload: Payload, n
     known = connection.told.get(row["connector_id"])
     if _is_fault(told) or (known is not None and _is_fault(known)):
         return None
-    return Hot([(write_statuses, row)], {}, after=_telling(connection, row, told, now))
+    return Hot([(STATUS, row)], {}, after=_telling(connection, row, told, now))
 
 
 async def status_notification(context: Context, payload: Payload) -> Payload:
@@ -45,7 +46,7 @@ async def status_notification(context: Context, payload: Payload) -> Payload:
     row, told = _read(connection, payload, context.now)
     connector_id: int = row["connector_id"]
     known = connection.told.get(connector_id)
-    await write_statuses(await raw_connection(context.session), [row])
+    await write_facts(await raw_connection(context.session), STATUS, [row])
     if known is None or not is_late(known.at, told.at, context.now):
         facts = {"charger_id": connection.charger.id, "connector_id": connector_id, "at": utc_z(context.now)}
         if _is_fault(told) and (known is None or not _is_fault(known)):

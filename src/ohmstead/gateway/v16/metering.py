@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from ohmstead.charging import service
 from ohmstead.charging.events import session_figures_event
 from ohmstead.charging.metering import (
+    FIGURES,
+    METER_VALUE,
     Metered,
     OpenSession,
     read_meter_values,
-    write_figures,
-    write_meter_values,
 )
 from ohmstead.charging.models import SessionStatus
 from ohmstead.gateway.route import Context, Fact, Hot, Payload
@@ -31,14 +31,14 @@ def hot_meter_values(connection: "ChargerConnection", payload: Payload, now: dat
         return None
     session = found if found is not None and found.connector_id == payload["connectorId"] else None
     values = _read(connection, payload, found, now)
-    facts: list[Fact] = [(write_meter_values, value.row) for value in values]
+    facts: list[Fact] = [(METER_VALUE, value.row) for value in values]
     if session is None:
         return Hot(facts, {})
     for value in sorted(values, key=_when):
         if not session.follows(value.sampled_at, value.reading):
             session.trusted = False
             return None
-    facts.append((write_figures, session.figures()))
+    facts.append((FIGURES, session.figures()))
 
     def after() -> None:
         # Watchers need no more than one update a second of each session.
