@@ -224,3 +224,9 @@ async def test_a_row_that_arrives_while_its_day_is_made_is_there_once(database: 
             insert(other, [(2, at(TODAY), at(TODAY))])
     insert(connection, [(2, at(TODAY), at(TODAY))])
     assert held(connection) == [(1, "thing_p_20260504"), (2, "thing_p_20260504")]
+
+
+async def test_two_servers_that_maintain_at_once_do_not_disturb_each_other(database: Database, connection: Any) -> None:
+    insert(connection, [(1, at(TODAY), at(TODAY))])
+    await asyncio.gather(*(keep(database, TODAY) for _ in range(4)))
+    assert held(connection) == [(1, "thing_p_20260504")]

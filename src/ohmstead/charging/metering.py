@@ -107,10 +107,10 @@ class OpenSession:
     def figures(self) -> dict[str, Any]:
         """Return the row that brings the database up to this."""
         return {
-            "id": str(self.id),
+            "id": self.id,
             "energy_wh": str(self.energy_wh),
             "register_wh": None if self.register_wh is None else str(self.register_wh),
-            "last_sample_at": self.last_sample_at.isoformat(),
+            "last_sample_at": self.last_sample_at,
             "power_w": self.power_w,
             "soc_percent": self.soc_percent,
         }
@@ -172,7 +172,6 @@ def read_meter_values(
     received_at: datetime,
 ) -> list[Metered]:
     """Read the `meterValue` list of a MeterValues or StopTransaction (OCPP 1.6 7.31) into rows."""
-    received = received_at.isoformat()
     result = []
     for meter_value in meter_values:
         sampled = meter_value["sampledValue"]
@@ -183,9 +182,9 @@ def read_meter_values(
             "charger_id": charger_id,
             "connector_id": connector_id,
             "transaction_id": transaction_id,
-            "sampled_at": sampled_at.isoformat(),
+            "sampled_at": sampled_at,
             "digest": int.from_bytes(digest, "big", signed=True),
-            "received_at": received,
+            "received_at": received_at,
             "register_wh": None if reading.register_wh is None else str(reading.register_wh),
             "power_w": None if reading.power_w is None else float(reading.power_w),
             "soc_percent": None if reading.soc is None else float(reading.soc),

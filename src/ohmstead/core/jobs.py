@@ -23,7 +23,7 @@ class Jobs:
     """The queue of one process: tasks by name, and which of them hear which fact."""
 
     def __init__(self, url: str, registry: Blueprint, subscribers: Subscribers) -> None:
-        self.app = App(connector=PsycopgConnector(conninfo=url, min_size=1, max_size=4))
+        self.app = App(connector=PsycopgConnector(conninfo=url, min_size=1, max_size=4, timeout=5.0))
         # A blueprint can be added to one app only, and a process may hold several (tests do).
         self.app.tasks.update(registry.tasks)
         self.app.periodic_registry = registry.periodic_registry

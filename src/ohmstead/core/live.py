@@ -105,6 +105,7 @@ class LiveBus:
         self._forgotten = 0
         self._subscriptions: set[Subscription] = set()
         self._watched: dict[Topic, int] = dict.fromkeys(Topic, 0)
+        self.messages_watched = False
 
     def watched(self, topic: Topic) -> bool:
         """Tell whether anybody watches a topic; tails are not even built when nobody does."""
@@ -141,16 +142,20 @@ class LiveBus:
         """Begin to listen; events published from now on are queued."""
         subscription = Subscription(user_id, frozenset(topics), scope)
         self._subscriptions.add(subscription)
-        for topic in subscription.topics:
-            self._watched[topic] += 1
+        self._count(subscription, 1)
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Stop listening. Doing it twice is harmless."""
         if subscription in self._subscriptions:
             self._subscriptions.discard(subscription)
-            for topic in subscription.topics:
-                self._watched[topic] -= 1
+            self._count(subscription, -1)
+
+    def _count(self, subscription: Subscription, change: int) -> None:
+        for topic in subscription.topics:
+            self._watched[topic] += change
+        # Asked for each frame, so kept as a plain truth.
+        self.messages_watched = self._watched[Topic.MESSAGES] > 0
 
     def drop(self, subscription: Subscription, why: str) -> None:
         """End a listener from this side: `slow`, or `scope` when what it may see has changed."""

@@ -33,7 +33,11 @@ async def maintain(session: AsyncSession, table: Partitioned, today: date) -> No
 
     Rows of the DEFAULT partition go by the day on which they arrived: a charger that believes in
     1970 keeps its values as long as every other.
+    Two servers that do it at once wait for each other.
     """
+    await session.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended('partitions:' || :table, 0))"), {"table": table.table}
+    )
     existing = await _days(session, table)
     for offset in range(-DAYS_BEHIND, DAYS_AHEAD + 1):
         day = today + timedelta(days=offset)

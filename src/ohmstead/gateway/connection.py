@@ -22,7 +22,6 @@ from ohmstead.charging.metering import OpenSession
 from ohmstead.charging.service import ChargerRef
 from ohmstead.core import metrics
 from ohmstead.core.facts import Row
-from ohmstead.core.live import Topic
 from ohmstead.gateway.log import MESSAGE, message_event, message_row
 from ohmstead.gateway.protocol import ChargerProtocol
 from ohmstead.gateway.route import Hot, Payload
@@ -409,7 +408,7 @@ class ChargerConnection:
 
     def _tail(self, row: Row) -> None:
         live = self.gateway.live
-        if live.watched(Topic.MESSAGES):
+        if live.messages_watched:
             live.publish(message_event(row, self.charger.backoffice_id, self.charger.station_id))
 
 

@@ -41,7 +41,9 @@ def message_row(
     duration_ms: float | None = None,
 ) -> Row:
     """Build a row of the log: one CALL and its answer, masked, and cut to what fits: it is never refused."""
-    if action not in PLAIN or "://" in request or note is not None or error_code is not None:
+    # A backslash may hide what it escapes: a slash of a URL, or a NUL in the message id.
+    odd = "://" in request or "\\" in request or note is not None or error_code is not None
+    if odd or action not in PLAIN:
         request = _storable(mask(action, request))
         response = None if response is None else _storable(mask(action, response))
         action = None if action is None else _storable(action)[:64]

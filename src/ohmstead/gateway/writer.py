@@ -278,7 +278,11 @@ def _name(kind: FactKind) -> str:
 
 def _answer(group: list[Entry], error: Exception | None) -> None:
     for entry in group:
-        entry.done(error)
+        try:
+            entry.done(error)
+        except Exception:
+            # One that stumbles over its own answer must not keep the others, or the lane, from going on.
+            logger.exception("writer.answer_failed")
 
 
 def _reason(error: Exception) -> str:

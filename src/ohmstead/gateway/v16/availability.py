@@ -74,8 +74,8 @@ def _read(connection: "ChargerConnection", payload: Payload, now: datetime) -> t
         "info": payload.get("info"),
         "vendor_id": payload.get("vendorId"),
         "vendor_error_code": payload.get("vendorErrorCode"),
-        "at": None if at is None else at.isoformat(),
-        "received_at": now.isoformat(),
+        "at": at,
+        "received_at": now,
     }
     return row, Told(row["status"], row["error_code"], at)
 
