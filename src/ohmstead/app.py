@@ -280,7 +280,7 @@ def _calm_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(100_000, 20, 50)
 
 
 async def _chargers_only(scope: Scope, receive: Receive, send: Send) -> None:

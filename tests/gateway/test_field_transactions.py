@@ -288,6 +288,22 @@ class TestStatuses:
         assert (await api.transaction(first))["status"] == "Completed"
         assert (await api.transaction(second))["energy_wh"] == 500
 
+    async def test_a_session_that_an_operator_closed_still_counts_what_its_charger_tells(
+        self, raw: RawCharger, row: Charger, tag: str, api: AdminApi
+    ) -> None:
+        transaction = (await raw.start(tag))["transactionId"]
+        await raw.meter(minute(5), "400", transaction=transaction)
+        stopping = asyncio.create_task(api.client.post(f"/api/admin/transactions/{transaction}/force-stop"))
+        await raw.answer(await raw.next_call(), {"status": "Rejected"})
+        assert (await stopping).json()["status"] == "ClosedLocally"
+        await raw.meter(minute(30), "2000", transaction=transaction)
+        session = await api.transaction(transaction)
+        assert (session["status"], session["energy_wh"]) == ("Completed", 2000)
+        assert session["stopped_at"] == minute(30)
+        await raw.stop(transaction, 2500, at=minute(40))
+        session = await api.transaction(transaction)
+        assert (session["energy_wh"], session["closed_by"]) == (2500, "charger")
+
 
 class TestMeterValues:
     async def test_float_noise_is_rounded_away(self, raw: RawCharger, tag: str, api: AdminApi) -> None:

@@ -73,9 +73,7 @@ class Session(Base):
         Index("ix_charging_session_station", "station_id", text("occurred_at DESC"), text("id DESC")),
         Index("ix_charging_session_backoffice", "backoffice_id", text("occurred_at DESC"), text("id DESC")),
         Index("ix_charging_session_occurred", text("occurred_at DESC"), text("id DESC")),
-        Index(
-            "ix_charging_session_id_tag", text("lower(id_tag)"), postgresql_where=text("status = 'Active'")
-        ),
+        Index("ix_charging_session_token", "token_id"),
         {"postgresql_with": {"fillfactor": "80"}},
     )
 

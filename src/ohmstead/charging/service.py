@@ -13,7 +13,7 @@ The rules, with the clauses they follow:
 import hashlib
 import secrets
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
@@ -46,6 +46,7 @@ CONCURRENT = "ConcurrentTx"
 MAX_TRANSACTION_ID = 2**31 - 1
 BELIEVABLE_PAST = timedelta(days=5 * 365)
 BELIEVABLE_FUTURE = timedelta(days=1)
+END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +336,10 @@ async def add_meter_values(
     if row is None:
         return None
     before = row.energy_wh
+    if row.stopped_at is not None and row.closed_by != ClosedBy.CHARGER:
+        # When it ended was our guess: a later value of it knows better.
+        believable = [value.sampled_at for value in values if value.sampled_at <= _latest(row, now)]
+        row.stopped_at = max([row.stopped_at, *believable])
     energy = await _measure(session, row)
     _take(row, energy)
     newest = max(values, key=lambda value: value.sampled_at)
@@ -492,12 +497,21 @@ def _last_sign(row: Session, now: datetime) -> datetime:
 
     One stray value from years ahead does not count: then it is as long after the start as by our clock.
     """
-    if row.started_at is None or row.last_sample_at is None:
+    if row.last_sample_at is None or row.last_sample_at <= _latest(row, now):
         return row.last_sample_at or now
-    by_our_clock = row.started_at + max(now - row.received_at, timedelta())
-    if row.last_sample_at > max(now, by_our_clock) + BELIEVABLE_FUTURE:
-        return by_our_clock
-    return row.last_sample_at
+    return _by_our_clock(row, now)
+
+
+def _latest(row: Session, now: datetime) -> datetime:
+    """Return the latest time that a value of a session can have, by our clock and by its charger's."""
+    latest = max(now, _by_our_clock(row, now))
+    return latest + BELIEVABLE_FUTURE if latest < END_OF_TIME - BELIEVABLE_FUTURE else latest
+
+
+def _by_our_clock(row: Session, now: datetime) -> datetime:
+    """Return what the charger's clock should show now, if it goes on as ours does since the start came."""
+    started_at = row.started_at or row.received_at
+    return started_at + min(max(now - row.received_at, timedelta()), END_OF_TIME - started_at)
 
 
 async def _end(

@@ -46,9 +46,9 @@ def message_row(
     if odd or action not in PLAIN:
         request = _storable(mask(action, request))
         response = None if response is None else _storable(mask(action, response))
-        action = None if action is None else _storable(action)[:64]
+        action = None if action is None else _storable(mask(None, action))[:64]
         message_id = None if message_id is None else _storable(message_id)[:36]
-        note = None if note is None else _storable(note)[:500]
+        note = None if note is None else _storable(mask(None, note))[:500]
         error_code = None if error_code is None else _storable(error_code)[:40]
     return {
         "received_at": received_at,

@@ -116,9 +116,22 @@ class Gateway:
     async def start(self) -> None:
         """Take the place of whatever ran before on this database, and begin to write."""
         self.writer.start()
+        self.database.on_commit = self._committed
         async with self.database.session() as session:
             await presence.forget_the_dead(session, self.clock.now())
         self.spawn(self._watch())
+
+    def _committed(self, events: list[Event]) -> None:
+        """Hand on what units of work published; a session that has ended is not counted on from memory.
+
+        Its stop does not always come over the charger's socket: an operator or a rule ends it as well.
+        """
+        for event in events:
+            if event.kind == "session.ended":
+                connection = self.links.get(event.data["charger_id"])
+                if isinstance(connection, ChargerConnection):
+                    connection.sessions.pop(event.data["ocpp_transaction_id"], None)
+        self.live.publish_all(events)
 
     async def drain(self, grace_seconds: float) -> None:
         """Stop: take nothing new, answer what has arrived, close every socket, write the rest."""

@@ -1,0 +1,150 @@
+"""What surrounds every request: its id, its log line, its figures, the headers of its answer, its path."""
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+from fastapi import FastAPI
+from structlog.testing import LogCapture
+from tests.conftest import FrozenClock
+from tests.world import World
+
+from ohmstead.app import MAX_BODY, create_app
+from ohmstead.core import metrics
+from ohmstead.core.config import Settings
+from ohmstead.core.middleware import HEADERS
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> LogCapture:
+    """The records of the application's log."""
+    capture = LogCapture()
+    monkeypatch.setattr("structlog._config._CONFIG.default_processors", [structlog.contextvars.merge_contextvars, capture])
+    return capture
+
+
+class TestHeaders:
+    @pytest.mark.parametrize("path", ["/health", "/nowhere", "/api/admin/stations", "/docs", "/openapi.json"])
+    async def test_every_answer_has_the_headers_of_safety(self, client: httpx.AsyncClient, path: str) -> None:
+        answer = await client.get(path)
+        for name, value in HEADERS.items():
+            if (path, name) != ("/docs", "Content-Security-Policy"):
+                assert answer.headers[name] == value
+        assert "server" not in answer.headers
+
+    async def test_every_answer_has_an_id_of_its_own(self, client: httpx.AsyncClient) -> None:
+        ids = {(await client.get("/health")).headers["x-request-id"] for _ in range(5)}
+        assert len(ids) == 5
+        assert all(re.fullmatch("[0-9a-f]{16}", one) for one in ids)
+
+    async def test_an_id_that_a_proxy_gave_is_kept(self, client: httpx.AsyncClient) -> None:
+        answer = await client.get("/health", headers={"X-Request-ID": "abc-123_x.y"})
+        assert answer.headers["x-request-id"] == "abc-123_x.y"
+
+    @pytest.mark.parametrize("given", ["short", "x" * 65, "with blank", 'quote"here', "new\tline99"])
+    async def test_one_that_could_spoil_the_log_is_replaced(self, client: httpx.AsyncClient, given: str) -> None:
+        answer = await client.get("/health", headers={"X-Request-ID": given})
+        assert answer.headers["x-request-id"] != given
+
+
+class TestLog:
+    async def test_a_request_is_one_line_with_the_template_of_its_route(
+        self, client: httpx.AsyncClient, world: World, log: LogCapture
+    ) -> None:
+        charger = await world.charger()
+        headers = (await world.admin()).headers | {"X-Request-ID": "request-1234"}
+        await client.get(f"/api/admin/chargers/{charger.id}?password=hidden", headers=headers)
+        (line,) = [entry for entry in log.entries if entry["event"] == "http.request"]
+        assert line["route"] == "/api/admin/chargers/{charger_id}"
+        assert (line["method"], line["status"], line["request_id"]) == ("GET", 200, "request-1234")
+        assert line["duration_ms"] >= 0
+        assert charger.id not in str(log.entries)
+        assert "hidden" not in str(log.entries)
+
+    async def test_a_path_that_is_nobody_s_is_no_label(self, client: httpx.AsyncClient, log: LogCapture) -> None:
+        for number in range(3):
+            await client.get(f"/wp-admin/{number}")
+        lines = [entry for entry in log.entries if entry["event"] == "http.request"]
+        assert {line["route"] for line in lines} == {"unknown"}
+        routes = {sample.labels.get("route") for metric in metrics.HTTP_SECONDS.collect() for sample in metric.samples}
+        assert "unknown" in routes
+        assert not any(route and "wp-admin" in route for route in routes)
+
+    async def test_a_method_that_is_nobody_s_is_no_label(self, client: httpx.AsyncClient) -> None:
+        await client.request("BREW", "/health")
+        methods = {sample.labels.get("method") for metric in metrics.HTTP_SECONDS.collect() for sample in metric.samples}
+        assert "BREW" not in methods
+
+    async def test_what_load_balancers_ask_all_the_time_is_quiet(
+        self, client: httpx.AsyncClient, log: LogCapture
+    ) -> None:
+        await client.get("/health")
+        assert [entry["log_level"] for entry in log.entries if entry["event"] == "http.request"] == ["debug"]
+
+    async def test_a_failure_of_ours_is_a_warning(self, settings: Settings, clock: FrozenClock, log: LogCapture) -> None:
+        app = create_app(settings, clock=clock)
+
+        @app.get("/crash")
+        async def crash() -> None:
+            raise RuntimeError
+
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            assert (await client.get("/crash")).status_code == 500
+        (line,) = [entry for entry in log.entries if entry["event"] == "http.request"]
+        assert (line["log_level"], line["status"], line["route"]) == ("warning", 500, "/crash")
+
+    async def test_what_one_request_bound_is_not_in_the_next(
+        self, client: httpx.AsyncClient, log: LogCapture
+    ) -> None:
+        await client.get("/health", headers={"X-Request-ID": "first-request"})
+        await client.get("/health", headers={"X-Request-ID": "second-request"})
+        ids = [entry["request_id"] for entry in log.entries if entry["event"] == "http.request"]
+        assert ids == ["first-request", "second-request"]
+
+
+class TestPaths:
+    @pytest.mark.parametrize("path", ["/api/auth/login", "/api/Auth/login", "/api/AUTH/login", "/API/Auth/login"])
+    async def test_the_resource_names_of_the_booking_family_count_in_any_case(
+        self, client: httpx.AsyncClient, path: str
+    ) -> None:
+        answer = await client.post(path, json={"username": "nobody@example.com", "password": "wrong"})
+        assert (answer.status_code, answer.json()["error"]) == (401, "WrongCredentials")
+
+    @pytest.mark.parametrize("path", ["/api/authx/login", "/API/admin/stations", "/Health"])
+    async def test_others_do_not(self, client: httpx.AsyncClient, path: str) -> None:
+        assert (await client.get(path)).status_code == 404
+
+    @pytest.mark.parametrize("name", ["A%2FB", "A%2fB", "A%20B", "%C3%9C-1", "100%25"])
+    async def test_an_identity_may_hold_what_urls_escape(
+        self, client: httpx.AsyncClient, world: World, name: str
+    ) -> None:
+        identity = str(httpx.URL(f"http://x/{name.replace('%2F', '%252F').replace('%2f', '%252F')}").path[1:])
+        identity = identity.replace("%2F", "/")
+        await world.charger(id=identity)
+        headers = (await world.admin()).headers
+        answer = await client.get(f"/api/admin/chargers/{name}", headers=headers)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["id"] == identity
+
+
+class TestBody:
+    async def send(self, app: FastAPI, chunks: list[bytes], **headers: str) -> httpx.Response:
+        async def body() -> Any:
+            for chunk in chunks:
+                yield chunk
+
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.post("/api/auth/login", content=body(), headers={"content-type": "application/json", **headers})
+
+    async def test_one_that_is_too_long_is_413_in_the_one_shape(self, client: httpx.AsyncClient) -> None:
+        answer = await client.post("/api/auth/login", json={"username": "x" * MAX_BODY, "password": "x"})
+        assert (answer.status_code, answer.json()["error"]) == (413, "PayloadTooLarge")
+        assert answer.headers["x-request-id"]
+
+    async def test_one_that_does_not_say_how_long_it_is_is_counted(self, app: FastAPI) -> None:
+        answer = await self.send(app, [b"x" * 65_536] * (MAX_BODY // 65_536 + 1))
+        assert (answer.status_code, answer.json()["error"]) == (413, "PayloadTooLarge")
