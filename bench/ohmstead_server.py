@@ -58,7 +58,7 @@ class OhmsteadServer(BareServer):
             "OHMSTEAD_DATA_DIR": str(self.folder / "data"),
             "OHMSTEAD_ADMIN_EMAIL": self._EMAIL,
             "OHMSTEAD_ADMIN_PASSWORD": self._password,
-            "OHMSTEAD_OCPP_HANDSHAKES_PER_MINUTE": "0",
+            "OHMSTEAD_OCPP_REFUSALS_PER_MINUTE": "0",
         }
 
     async def _ready(self) -> None:

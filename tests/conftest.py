@@ -107,7 +107,7 @@ def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Set
         database_url=database_url,
         secret_key=SECRET,
         data_dir=tmp_path_factory.mktemp("data"),
-        ocpp_handshakes_per_minute=0,
+        ocpp_refusals_per_minute=0,
     )
 
 
@@ -162,7 +162,7 @@ async def server(database_factory: Any, tmp_path_factory: pytest.TempPathFactory
         database_url=database_factory("server"),
         secret_key=SECRET,
         data_dir=tmp_path_factory.mktemp("server"),
-        ocpp_handshakes_per_minute=0,
+        ocpp_refusals_per_minute=0,
         ocpp_call_timeout=5.0,
         metrics_token="metrics-token",
         log_level="WARNING",
@@ -189,7 +189,7 @@ def make_server(database_factory: Any, tmp_path_factory: pytest.TempPathFactory)
                 "database_url": overrides.pop("database_url", None) or database_factory("own"),
                 "secret_key": SECRET,
                 "data_dir": tmp_path_factory.mktemp("own"),
-                "ocpp_handshakes_per_minute": 0,
+                "ocpp_refusals_per_minute": 0,
                 "ocpp_call_timeout": 5.0,
                 "log_level": "WARNING",
                 **overrides,

@@ -81,7 +81,6 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
         redoc_url=None,
         responses=ERRORS,
         license_info={"name": "MIT"},
-        max_body_size=MAX_BODY,
     )
     bus = LiveBus()
     database = Database(settings.postgres_url, pool_size=settings.db_pool_size, on_commit=bus.publish_all)
@@ -97,7 +96,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     app.add_api_route("/ocpp/{charge_point_id:path}", _no_upgrade, include_in_schema=False)
-    app.add_middleware(RequestScope)
+    app.add_middleware(RequestScope, max_body=MAX_BODY)
     return app
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.cli.running import Running, environment
 
 ROOT = Path(__file__).parents[2]
-QUIET = {"OHMSTEAD_OCPP_HANDSHAKES_PER_MINUTE": "0", "OHMSTEAD_LOG_LEVEL": "WARNING"}
+QUIET = {"OHMSTEAD_OCPP_REFUSALS_PER_MINUTE": "0", "OHMSTEAD_LOG_LEVEL": "WARNING"}
 
 
 def serve(port: int, **settings: str) -> Running:

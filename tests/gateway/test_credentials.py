@@ -190,27 +190,37 @@ class TestTls:
 
 
 class TestLimits:
-    async def test_too_many_knocks_of_one_address_are_429(self, make_server: MakeServer) -> None:
+    async def test_who_is_refused_again_and_again_gets_429_and_locks_out_nobody_else(
+        self, make_server: MakeServer
+    ) -> None:
         async with make_server(
-            ocpp_handshakes_per_minute=3, trusted_proxies=(ip_network("127.0.0.0/8"),)
+            ocpp_refusals_per_minute=3, trusted_proxies=(ip_network("127.0.0.0/8"),)
         ) as server:
             world = World(server.database, server.settings, server.app.state.clock)
-            row, user = await world.charger(), await world.admin()
-            from_there = "X-Forwarded-For: 203.0.113.9"
+            row, neighbour, user = await with_password(world), await world.charger(), await world.admin()
+            there = "X-Forwarded-For: 203.0.113.9"
             # A minute may end while this runs: then the count begins anew, once.
             statuses = [
-                (await knock(server.port, f"/ocpp/{row.id}?key=hunter2", from_there)).status for _ in range(8)
+                (await knock(server.port, f"/ocpp/{row.id}?key=hunter2", there)).status for _ in range(8)
             ]
-            assert statuses[:3] == [101] * 3
+            assert statuses[:3] == [401] * 3
             assert 429 in statuses
-            last = await knock(server.port, f"/ocpp/{row.id}", from_there)
+            last = await knock(server.port, f"/ocpp/{row.id}", there)
             if last.status == 429:
                 assert int(last.headers["retry-after"]) > 0
-            other = await knock(server.port, f"/ocpp/{row.id}", "X-Forwarded-For: 203.0.113.10")
-            assert other.status == 101
+            assert (await knock(server.port, f"/ocpp/{neighbour.id}", there)).status == 101
+            elsewhere = await knock(server.port, f"/ocpp/{row.id}", "X-Forwarded-For: 203.0.113.10")
+            assert elsewhere.status == 401
             async with admin_client(server.http, user.headers) as client:
-                [refusal, *_] = await refused(AdminApi(client), row.id)
-            assert (refusal["reason"], refusal["address"]) == ("TooManyHandshakes", "203.0.113.9")
+                reasons = {one["reason"] for one in await refused(AdminApi(client), row.id)}
+            assert "TooManyRefusals" in reasons
+
+    async def test_a_fleet_behind_one_address_comes_back_in_one_second(self, make_server: MakeServer) -> None:
+        async with make_server(ocpp_refusals_per_minute=3) as server:
+            world = World(server.database, server.settings, server.app.state.clock)
+            rows = [await world.charger() for _ in range(20)]
+            statuses = [(await knock(server.port, f"/ocpp/{row.id}")).status for row in rows]
+            assert statuses == [101] * 20
 
 
 class TestRefusals:

@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     ocpp_heartbeat_interval: int = Field(300, ge=1, le=86400)
     ocpp_call_timeout: float = Field(30.0, gt=0, le=600)
     ocpp_max_frame_bytes: int = Field(262_144, ge=1024, le=16 * 1024 * 1024)
-    ocpp_handshakes_per_minute: int = Field(120, ge=0)
+    ocpp_refusals_per_minute: int = Field(20, ge=0)
 
     message_log_days: int = Field(30, ge=1)
     meter_value_days: int = Field(730, ge=1)

@@ -6,7 +6,7 @@ The one error shape is `{"error", "message", "detail"}`, with `fields` where inp
 import base64
 import binascii
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 import orjson
@@ -49,6 +49,7 @@ COUNTED = 10_000
 
 def utc_z(moment: datetime) -> str:
     """Write a time as UTC ISO 8601 with `Z`, milliseconds only where there are any."""
+    moment = moment.astimezone(UTC)
     return moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds").replace(
         "+00:00", "Z"
     )
@@ -162,6 +163,13 @@ def error_response(
     return json_response(body, status, headers)
 
 
+def crash_response() -> Response:
+    """Build the answer to a fault of ours, which tells nothing of it."""
+    return error_response(
+        500, "InternalError", "Something went wrong on our side. It is in the log under the request id."
+    )
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Give every failure of the app the one error shape."""
 
@@ -203,9 +211,7 @@ def install_error_handlers(app: FastAPI) -> None:
         return error_response(error.status_code, name, str(error.detail), headers=headers)
 
     async def crash(_: Request, __: Exception) -> Response:
-        return error_response(
-            500, "InternalError", "Something went wrong on our side. It is in the log under the request id."
-        )
+        return crash_response()
 
     app.add_exception_handler(DomainError, domain_error)
     app.add_exception_handler(RequestValidationError, invalid_request)

@@ -7,10 +7,12 @@ from typing import Final
 from urllib.parse import unquote
 
 import structlog
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ohmstead.core import metrics
+from ohmstead.core.http import crash_response, error_response
 
 logger = structlog.stdlib.get_logger("ohmstead.http")
 
@@ -26,6 +28,7 @@ HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+TOO_LARGE: Final = "The body of the request is too long."
 QUIET: Final = frozenset({"/health", "/health/ready", "/metrics"})
 
 
@@ -34,10 +37,14 @@ class RequestScope:
 
     Paths: the resource names of the booking family count in any case (`/api/Auth/login`), and a
     `%2F` within a path parameter stays one (a charger's identity may hold a slash).
+
+    A body of more than `max_body` bytes is refused with 413: at once when its length is told, else when it
+    has grown so long. What the application raises is answered with 500 here, so that this has its id too.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, max_body: int | None = None) -> None:
         self.app = app
+        self.max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -53,10 +60,12 @@ class RequestScope:
         structlog.contextvars.bind_contextvars(request_id=request_id)
         started = time.perf_counter()
         status = 500
+        begun = False
 
         async def answer(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
+                begun = True
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
@@ -66,9 +75,39 @@ class RequestScope:
             await send(message)
 
         try:
-            await self.app(scope, receive, answer)
+            if self.max_body is None:
+                await self.app(scope, receive, answer)
+            elif _told_length(scope) > self.max_body:
+                await error_response(413, "PayloadTooLarge", TOO_LARGE)(scope, receive, answer)
+            else:
+                await self.app(scope, _limited(receive, self.max_body), answer)
+        except Exception:
+            logger.exception("http.crashed")
+            if begun:
+                raise
+            await crash_response()(scope, receive, answer)
         finally:
             _finish(scope, status, time.perf_counter() - started)
+
+
+def _told_length(scope: Scope) -> int:
+    told = Headers(scope=scope).get("content-length", "0")
+    return int(told) if told.isdecimal() else 0
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    """Receive a body until it is longer than it may be."""
+    length = 0
+
+    async def limited() -> Message:
+        nonlocal length
+        message = await receive()
+        length += len(message.get("body", b""))
+        if length > limit:
+            raise HTTPException(413, TOO_LARGE)
+        return message
+
+    return limited
 
 
 def _finish(scope: Scope, status: int, seconds: float) -> None:

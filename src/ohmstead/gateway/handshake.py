@@ -23,6 +23,7 @@ from ohmstead.gateway.protocol import PATH
 
 SUBPROTOCOL = "ocpp1.6"
 MAX_IDENTITY = 48
+ADDRESS_FACTOR = 20
 
 
 class Refused(Exception):
@@ -153,22 +154,33 @@ def choose_subprotocol(headers: Headers) -> tuple[str | None, bool]:
 
 @dataclass(slots=True)
 class RateLimit:
-    """At most `per_minute` knocks of one address; 0 means no limit. Memory is bounded by forgetting all
-    addresses once a minute.
+    """Stops who keeps being refused: at most `per_minute` refusals of one identity at one address, and
+    `ADDRESS_FACTOR` times as many of one address in all; 0 means no limit.
+
+    Only refusals count. A fleet behind one address may come back in one second, and a charger with a
+    wrong password does not lock out its neighbours. Memory is bounded: all is forgotten each minute.
     """
 
     per_minute: int
-    _seen: dict[str, int] = field(default_factory=dict)
+    _refused: dict[tuple[str, str], int] = field(default_factory=dict)
     _minute: int = 0
 
-    def allows(self, address: str | None) -> bool:
-        """Count a knock and tell whether it may go on."""
+    def allows(self, address: str | None, identity: str) -> bool:
+        """Tell whether a knock may be looked at."""
         if self.per_minute == 0 or address is None:
             return True
         minute = int(time.monotonic() // 60)
         if minute != self._minute:
             self._minute = minute
-            self._seen.clear()
-        count = self._seen.get(address, 0) + 1
-        self._seen[address] = count
-        return count <= self.per_minute
+            self._refused.clear()
+        return (
+            self._refused.get((address, identity), 0) < self.per_minute
+            and self._refused.get((address, ""), 0) < self.per_minute * ADDRESS_FACTOR
+        )
+
+    def refused(self, address: str | None, identity: str) -> None:
+        """Count a refusal."""
+        if self.per_minute == 0 or address is None:
+            return
+        for key in ((address, identity), (address, "")):
+            self._refused[key] = self._refused.get(key, 0) + 1

@@ -104,7 +104,7 @@ class Gateway:
         # By charger: the newest socket that waits beside the one that serves it.
         self._tasks: set[asyncio.Task[None]] = set()
         self._cold = asyncio.Semaphore(COLD_AT_ONCE)
-        self._limit = RateLimit(settings.ocpp_handshakes_per_minute)
+        self._limit = RateLimit(settings.ocpp_refusals_per_minute)
         self._refusals_waiting = 0
         self._owed: list[tuple[list[Fact], Callable[[Exception | None], None]]] = []
         # Presence that could not be written; at most some rows for each socket that was open then.
@@ -199,7 +199,7 @@ class Gateway:
             self.writer.submit(Entry(facts, _nothing))
 
     def _write_presence(self, facts: list[Fact], written: Callable[[Exception | None], None]) -> None:
-        """Write who is connected; when the database is away, again later: no charger sends it a second time."""
+        """Write who is connected; when the database is away, later: no charger sends it again."""
 
         def done(error: Exception | None) -> None:
             if isinstance(error, DatabaseAway):
@@ -238,9 +238,11 @@ class Gateway:
         try:
             if self._draining:
                 raise Refused(503, "Stopping", "The server stops.")
-            if not self._limit.allows(address):
-                raise Refused(429, "TooManyHandshakes", "Too many connections from this address.")
             identity = identity_of(request.path)
+            if not self._limit.allows(address, identity):
+                raise Refused(
+                    429, "TooManyRefusals", "Refused too often: wait a minute, and look at the log."
+                )
             if self.database_away:
                 raise Refused(503, "DatabaseAway", "The database is away.")
             known = await self._lookup(identity)
@@ -317,6 +319,8 @@ class Gateway:
         known: Known | None,
     ) -> None:
         headers = {}
+        if refusal.status in {401, 404}:
+            self._limit.refused(address, identity)
         if refusal.status == 401:
             headers["WWW-Authenticate"] = 'Basic realm="ohmstead", charset="UTF-8"'
         if refusal.status in {429, 503}:
