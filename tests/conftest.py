@@ -1,7 +1,11 @@
 """What every test stands on: a real PostgreSQL, one database a worker, rolled back after each test."""
 
 import os
+import shutil
+import socket
+import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,7 +26,7 @@ from ohmstead.core import migrations
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.postgres import EmbeddedPostgres
-from tests.running import RunningServer, start_server
+from tests.running import RunningServer, free_port, start_server
 from tests.world import World
 
 SECRET = "a secret of the tests that is long enough"
@@ -61,6 +65,8 @@ def postgres() -> Iterator[EmbeddedPostgres]:
     server.start()
     yield server
     server.stop()
+    if server.pid is None:  # the last worker has left
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -111,6 +117,39 @@ def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Set
     )
 
 
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real redis-server of this run; `make system` installs it, and in CI it must be there."""
+    program = shutil.which("redis-server")
+    if program is None:
+        reason = "redis-server is not installed: run `make system`"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    port = free_port()
+    folder = tmp_path_factory.mktemp("redis")
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log) as process:
+        try:
+            _await_port(port)
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            process.terminate()
+
+
+def _await_port(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
 @pytest.fixture
 def clock() -> FrozenClock:
     return FrozenClock()
@@ -155,7 +194,9 @@ def world(db: Database, settings: Settings, clock: FrozenClock) -> World:
 
 
 @pytest.fixture(scope="session")
-async def server(database_factory: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
+async def server(
+    database_factory: Any, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RunningServer]:
     """A real server on a real port, one for all tests of a worker: give your rows names of their own."""
     settings = Settings.load(
         environment="test",

@@ -182,3 +182,16 @@ class TestTls:
     )
     def test_its_time_is_looked_at(self, begin: timedelta, end: timedelta, state: str) -> None:
         assert doctor.check_expiry(NOW + begin, NOW + end, NOW).state == state
+
+
+class TestRedis:
+    def test_a_real_redis_answers(self, redis_url: str) -> None:
+        assert doctor.check_redis(Settings.load(redis_url=redis_url)).state == "ok"
+
+    def test_without_one_the_remedy_names_the_setting(self) -> None:
+        finding = doctor.check_redis(Settings.load(redis_url=f"redis://127.0.0.1:{free_port()}/0"))
+        assert finding.state == "fail"
+        assert "REDIS_URL" in finding.remedy
+
+    def test_unset_it_is_not_needed(self) -> None:
+        assert doctor.check_redis(Settings.load()).state == "ok"

@@ -114,7 +114,7 @@ class TestPaths:
 
     @pytest.mark.parametrize(
         ("name", "identity"),
-        [("A%2FB", "A/B"), ("A%2fB", "A/B"), ("A%20B", "A B"), ("%C3%9C-1", "Ü-1"), ("100%25", "100%"), ("A%252FB", "A%2FB")],
+        [("A%2FB", "A/B"), ("A%2fB", "A/B"), ("%41-1", "A-1"), ("a.b_c-1", "a.b_c-1")],
     )
     async def test_an_identity_may_hold_what_urls_escape(
         self, client: httpx.AsyncClient, world: World, name: str, identity: str
