@@ -13,13 +13,12 @@ from typing import Any
 import ocpp.messages
 import uvloop
 from ocpp.routing import on
+from ocpp.v16 import ChargePoint, call_result
 from ocpp.v16.datatypes import IdTagInfo
 from ocpp.v16.enums import Action, AuthorizationStatus, RegistrationStatus
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
-
-from ocpp.v16 import ChargePoint, call_result
 
 _transactions = itertools.count(1)
 _ACCEPTED = IdTagInfo(status=AuthorizationStatus.accepted)

@@ -55,7 +55,11 @@ class World:
         return row
 
     async def user(
-        self, role: Role, backoffice: Backoffice | None = None, stations: tuple[Station, ...] = (), **fields: Any
+        self,
+        role: Role,
+        backoffice: Backoffice | None = None,
+        stations: tuple[Station, ...] = (),
+        **fields: Any,
     ) -> SignedIn:
         """Make a user and sign it in; a Backoffice or an Operator gets a business when none is given."""
         if backoffice is None and role in {Role.BACKOFFICE, Role.OPERATOR}:
@@ -78,13 +82,20 @@ class World:
     async def station(self, backoffice: Backoffice | None = None, **fields: Any) -> Station:
         backoffice = backoffice or await self.backoffice()
         row = Station(
-            id=uuid4(), backoffice_id=backoffice.id, name=fields.pop("name", f"Station {next(NUMBERS)}"), **fields
+            id=uuid4(),
+            backoffice_id=backoffice.id,
+            name=fields.pop("name", f"Station {next(NUMBERS)}"),
+            **fields,
         )
         await self.add(row)
         return row
 
     async def charger(
-        self, station: Station | None = None, id: str | None = None, connectors: int = 2, **fields: Any
+        self,
+        station: Station | None = None,
+        id: str | None = None,  # noqa: A002 # named as its column
+        connectors: int = 2,
+        **fields: Any,
     ) -> Charger:
         station = station or await self.station()
         row = Charger(
@@ -97,7 +108,9 @@ class World:
         await self.add(row, *(Connector(charger_id=row.id, connector_id=number) for number in numbers))
         return row
 
-    async def token(self, backoffice_id: UUID | None = None, id_tag: str | None = None, **fields: Any) -> Token:
+    async def token(
+        self, backoffice_id: UUID | None = None, id_tag: str | None = None, **fields: Any
+    ) -> Token:
         row = Token(
             id=uuid4(), backoffice_id=backoffice_id, id_tag=id_tag or f"T{uuid4().hex[:12].upper()}", **fields
         )

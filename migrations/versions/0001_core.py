@@ -468,6 +468,8 @@ def upgrade() -> None:
     op.create_index(
         "ix_stations_status_event_at", "stations_status_event", ["charger_id", "at", "id"], unique=False
     )
+    for table in ("stations_status_event", "stations_report"):
+        op.create_index(f"ix_{table}_age", table, ["received_at"], unique=False, postgresql_using="brin")
     for table in ("charging_meter_value", "gateway_message"):
         op.execute(f"CREATE TABLE {table}_p_default PARTITION OF {table} DEFAULT")
     # The job queue brings its own schema; later versions of it bring their own migrations.

@@ -15,6 +15,7 @@ from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
 
+from ohmstead.accounts import businesses_endpoints as businesses
 from ohmstead.accounts import endpoints as auth
 from ohmstead.accounts import id_tags_endpoints as id_tags
 from ohmstead.accounts import users_endpoints as users
@@ -26,10 +27,11 @@ from ohmstead.core.clock import Clock, SystemClock
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.errors import DomainError, StartupError
-from ohmstead.core.http import ErrorBody, error_response, install_error_handlers
+from ohmstead.core.http import error_response, install_error_handlers
 from ohmstead.core.live import LiveBus, Topic
 from ohmstead.core.logging import setup_logging
 from ohmstead.core.middleware import RequestScope
+from ohmstead.core.openapi import DocumentedApp, operation_id
 from ohmstead.core.partitions import maintain
 from ohmstead.gateway import endpoints as ocpp
 from ohmstead.gateway.jobs import messages
@@ -57,6 +59,7 @@ ROUTERS = (
     docs.router,
     auth.router,
     users.router,
+    businesses.router,
     id_tags.router,
     stations.router,
     chargers.router,
@@ -66,21 +69,42 @@ ROUTERS = (
     alerts.router,
     live.router,
 )
-ERRORS: dict[int | str, dict[str, object]] = {
-    status: {"model": ErrorBody} for status in (400, 401, 403, 404, 409, 422, 429, 503)
+ABOUT = """\
+An open charging-network platform: stations, chargers, sessions, live.
+
+Sign in by `POST /api/auth/login` and send the `accessToken` as `Authorization: Bearer ...`.
+
+Lists come in pages: pass `next_cursor` as `cursor` until it is null. Times are UTC, ISO 8601 with `Z`.
+Every error has the one shape `{"error", "message", "detail"}`, with `fields` where input was refused.
+
+Two addresses speak WebSocket and so are not listed below: chargers connect to `/ocpp/{id}` (OCPP 1.6J),
+and `/api/live` tells what happens while it happens.
+"""
+TAGS = {
+    "Auth": "Signing in, and who am I.",
+    "Users": "Who there is, and who may act where.",
+    "Stations": "Places with chargers.",
+    "Chargers": "Charging stations that speak OCPP, their connectors and what they reported.",
+    "Commands": "What a charger is asked to do; the answer is the charger's own.",
+    "Id tags": "What drivers show to chargers.",
+    "Transactions": "Charging sessions with their meter values.",
+    "OCPP": "What went over the wire, and who was let in or not.",
+    "Alerts": "What an operator should look at.",
+    "Operations": "How the server is: for load balancers and Prometheus.",
 }
 
 
 def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     """Build the application. It needs no running server: tests call it as it is."""
-    app = FastAPI(
+    app = DocumentedApp(
         title="Ohmstead",
         version=VERSION,
-        description="An open charging-network platform: stations, chargers, sessions, live.",
+        description=ABOUT,
         docs_url=None,
         redoc_url=None,
-        responses=ERRORS,
-        license_info={"name": "MIT"},
+        openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
+        generate_unique_id_function=operation_id,
+        license_info={"name": "MIT", "identifier": "MIT"},
     )
     bus = LiveBus()
     database = Database(settings.postgres_url, pool_size=settings.db_pool_size, on_commit=bus.publish_all)

@@ -168,14 +168,18 @@ def _matching(pattern: str) -> list[Path]:
     "create",
     epilog=_examples(
         "ohmstead user create --email ada@example.com --role SystemAdmin",
+        "ohmstead user create --email office@example.com --role Backoffice --business VoltCo",
         "ohmstead user create --email op@example.com --role Operator --backoffice ID --station ID",
         "pass ada | ohmstead user create --email ada@example.com --role SystemAdmin --password-stdin",
     ),
 )
-def create_user(
+def create_user(  # noqa: PLR0917 # typer reads the options of a command from its parameters
     email: Annotated[str, typer.Option(help="The name to sign in with.")],
     role: Annotated[str, typer.Option(help="SystemAdmin, Backoffice, Operator or EvOwner.")],
     backoffice: Annotated[UUID | None, typer.Option(help="The business: its id.")] = None,
+    business: Annotated[
+        str | None, typer.Option(help="The business: its name; made when there is none of that name.")
+    ] = None,
     station: Annotated[
         list[UUID] | None, typer.Option(help="A station of an operator; may be repeated.")
     ] = None,
@@ -195,18 +199,26 @@ def create_user(
     if not password:
         raise typer.BadParameter("the password is empty", param_hint="--password-stdin")
     person = {"email": email, "password": password, "role": wanted}
+    if backoffice is not None and business is not None:
+        raise typer.BadParameter("name the business by its id or by its name", param_hint="--business")
     person |= {"backoffice_id": backoffice, "station_ids": tuple(station or ())}
     with readable_faults(), launch.database(Settings.load()) as settings:
         launch.require_schema(settings)
-        launch.run(_create_user(settings, person))
+        launch.run(_create_user(settings, person, business))
         out.print(f"{wanted} {email} can sign in.", markup=False)
 
 
-async def _create_user(settings: Settings, person: dict[str, Any]) -> None:
+async def _create_user(settings: Settings, person: dict[str, Any], business: str | None) -> None:
+    businesses = launch.load("ohmstead.accounts.businesses")
+    clock = launch.load("ohmstead.core.clock").SystemClock()
     service = launch.load("ohmstead.accounts.service")
     database = launch.load("ohmstead.core.db").Database(settings.postgres_url)
     try:
         async with database.session() as session:
+            if business is not None:
+                found = await businesses.find_business(session, business)
+                made = found or (await businesses.make_business(session, business, "UTC", clock.now())).id
+                person["backoffice_id"] = made
             await service.create_user(session, **person)
     finally:
         await database.close()

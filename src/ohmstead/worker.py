@@ -14,7 +14,9 @@ from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.jobs import Jobs, Subscribers
 from ohmstead.gateway import jobs as gateway
+from ohmstead.notifications import jobs as alerts
 from ohmstead.notifications import subscribers as notifications
+from ohmstead.stations import jobs as stations
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -53,6 +55,8 @@ for namespace, blueprint in (
     (charging.NAMESPACE, charging.blueprint),
     (gateway.NAMESPACE, gateway.blueprint),
     (notifications.NAMESPACE, notifications.blueprint),
+    (alerts.NAMESPACE, alerts.blueprint),
+    (stations.NAMESPACE, stations.blueprint),
 ):
     registry.add_tasks_from(blueprint, namespace=namespace)
 

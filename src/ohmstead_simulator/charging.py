@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from ocpp.v16 import call
+
 from ohmstead_simulator.car import Car
 from ohmstead_simulator.connector import Connector, Reservation
 from ohmstead_simulator.errors import NotPossible, Offline

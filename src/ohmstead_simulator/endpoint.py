@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ocpp import messages
 from ocpp.charge_point import remove_nones, snake_to_camel_case
+from ocpp.v16 import ChargePoint
 from websockets.asyncio.client import ClientConnection
 
-from ocpp import messages
-from ocpp.v16 import ChargePoint
 from ohmstead_simulator.commands.charging import ChargingCommands
 from ohmstead_simulator.commands.maintenance import MaintenanceCommands
 from ohmstead_simulator.commands.operation import OperationCommands

@@ -9,9 +9,9 @@ import uuid
 from datetime import datetime
 
 from ocpp.charge_point import camel_to_snake_case
+from ocpp.v16 import call, call_result
 from websockets.asyncio.client import ClientConnection
 
-from ocpp.v16 import call, call_result
 from ohmstead_simulator.charging import ChargingStation
 from ohmstead_simulator.clock import Clock, ScaledClock
 from ohmstead_simulator.connector import Connector

@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 from ocpp.v16 import call
+
 from ohmstead_simulator.clock import Clock
 from ohmstead_simulator.connector import Connector
 from ohmstead_simulator.errors import CallFailed, NoAnswer

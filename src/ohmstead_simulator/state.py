@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ocpp.v16 import call
+
 from ohmstead_simulator.certificates import CertificateStore
 from ohmstead_simulator.clock import Clock
 from ohmstead_simulator.configuration import Configuration

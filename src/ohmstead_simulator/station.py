@@ -6,9 +6,9 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from ocpp.v16 import call
 from websockets.asyncio.client import ClientConnection
 
-from ocpp.v16 import call
 from ohmstead_simulator.connector import Connector, Reservation
 from ohmstead_simulator.endpoint import StationEndpoint
 from ohmstead_simulator.lifecycle import LivingStation

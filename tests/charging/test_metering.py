@@ -64,7 +64,7 @@ class TestReading:
         metered = read(*sampled, at="2026-05-04T14:00:00.25+02:00")
         assert metered.sampled_at == NOW + timedelta(milliseconds=250)
         row = metered.row
-        assert (Decimal(row["register_wh"]), row["power_w"], row["soc_percent"]) == (1500, 7400.0, 42.0)
+        assert (float(row["register_wh"]), row["power_w"], row["soc_percent"]) == (1500, 7400.0, 42.0)
         assert row["sampled_values"] == sampled
         assert (row["charger_id"], row["connector_id"], row["transaction_id"]) == ("CP", 1, 7)
 
@@ -151,7 +151,7 @@ class TestOpenSession:
         assert session.follows(
             NOW + timedelta(minutes=20), Reading(None, Decimal(7400), Decimal(50), None, None)
         )
-        assert (session.energy_wh, session.register_wh) == (1500, 2500)
+        assert (session.energy_wh, session.register_wh) == (Decimal(1500), Decimal(2500))
         assert (session.power_w, session.soc_percent) == (7400.0, 50.0)
         assert session.last_sample_at == NOW + timedelta(minutes=20)
 
@@ -232,7 +232,7 @@ class TestWriting:
         await write(db, METER_VALUE, first, later)
         await write(db, METER_VALUE, later)
         [row] = await self.stored(db, "W-1")
-        assert (row.received_at, row.register_wh, row.sampled_values) == (NOW, 1, [{"value": "1"}])
+        assert (row.received_at, row.register_wh, row.sampled_values) == (NOW, Decimal(1), [{"value": "1"}])
 
     async def test_values_that_differ_in_anything_are_rows_of_their_own(self, db: Database) -> None:
         rows = [
@@ -273,4 +273,4 @@ class TestWriting:
         assert then is not None
         assert (now.energy_wh, now.register_wh, now.soc_percent) == (Decimal("20.25"), Decimal("20.25"), 40.0)
         assert now.last_sample_at == datetime(2026, 5, 4, 12, 2, tzinfo=UTC)
-        assert (then.energy_wh, then.last_sample_at) == (0, None)
+        assert (then.energy_wh, then.last_sample_at) == (Decimal(0), None)

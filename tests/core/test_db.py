@@ -49,7 +49,7 @@ class TestUnitOfWork:
         self, database: Database, error: type[BaseException]
     ) -> None:
         name = f"gone {uuid4()}"
-        with pytest.raises(error):
+        with pytest.raises(error):  # noqa: PT012 # the block is the unit of work
             async with database.session() as session:
                 session.add(Backoffice(id=uuid4(), name=name))
                 await session.flush()
@@ -58,7 +58,7 @@ class TestUnitOfWork:
 
     async def test_a_statement_that_fails_takes_all_of_it_along(self, database: Database) -> None:
         name = f"gone {uuid4()}"
-        with pytest.raises(DBAPIError):
+        with pytest.raises(DBAPIError):  # noqa: PT012 # the block is the unit of work
             async with database.session() as session:
                 session.add(Backoffice(id=uuid4(), name=name))
                 await session.flush()
@@ -71,7 +71,7 @@ class TestUnitOfWork:
         async with database.session() as session:
             publish(session, "kept")
             assert sent == []
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(ZeroDivisionError):  # noqa: PT012 # the block is the unit of work
             async with database.session() as session:
                 publish(session, "rolled back")
                 raise ZeroDivisionError
@@ -88,7 +88,7 @@ class TestUnitOfWork:
         database = Database(url, on_commit=sent.extend)
         with monkeypatch.context() as patch:
             patch.setattr(AsyncSession, "commit", fail)
-            with pytest.raises(Unavailable):
+            with pytest.raises(Unavailable):  # the block is the unit of work
                 async with database.session() as session:
                     publish(session, "never")
         assert sent == []
@@ -135,7 +135,7 @@ class TestAway:
     async def test_a_connection_that_was_cut_is_unavailable_and_the_next_unit_of_work_gets_a_new_one(
         self, database: Database
     ) -> None:
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable):  # noqa: PT012 # the block is the unit of work
             async with database.session() as session:
                 pid = (await session.execute(text("SELECT pg_backend_pid()"))).scalar_one()
                 with psycopg.connect(database.url, autocommit=True) as other:
@@ -152,11 +152,13 @@ class TestAway:
             other.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name]
             )
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable):  # the block is the unit of work
             await names(database)
         await names(database)
 
-    async def test_cut_frees_whoever_waits_for_a_database_that_does_not_answer(self, database: Database) -> None:
+    async def test_cut_frees_whoever_waits_for_a_database_that_does_not_answer(
+        self, database: Database
+    ) -> None:
         async def wait() -> None:
             async with database.session() as session:
                 await session.execute(text("SELECT pg_sleep(60)"))
@@ -170,11 +172,13 @@ class TestAway:
 
         await until(sleeps)
         database.cut()
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable):  # the block is the unit of work
             await asyncio.wait_for(waiting, 5)
         await names(database)
         with psycopg.connect(database.url, autocommit=True) as other:
-            other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)'")
+            other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)'"
+            )
 
     async def test_a_pool_that_is_exhausted_is_unavailable(self, url: str) -> None:
         database = Database(url, pool_size=1)
@@ -182,7 +186,7 @@ class TestAway:
         async with database.session() as one, database.session() as two:
             await one.execute(text("SELECT 1"))
             await two.execute(text("SELECT 1"))
-            with pytest.raises(Unavailable):
+            with pytest.raises(Unavailable):  # the block is the unit of work
                 async with database.session() as three:
                     await three.execute(text("SELECT 1"))
         await database.close()

@@ -20,21 +20,9 @@ from ohmstead.core import errors
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.errors import DomainError, Kind
-from ohmstead.core.http import (
-    COUNTED,
-    STATUS_OF,
-    Now,
-    Paging,
-    Schema,
-    UnitOfWork,
-    UtcTime,
-    count,
-    decode_cursor,
-    encode_cursor,
-    install_error_handlers,
-    utc_z,
-)
+from ohmstead.core.http import STATUS_OF, Now, Schema, UnitOfWork, UtcTime, install_error_handlers, utc_z
 from ohmstead.core.middleware import RequestScope
+from ohmstead.core.paging import COUNTED, Paging, count, decode_cursor, encode_cursor
 
 RAISED: dict[str, tuple[Exception, int, str]] = {
     "rule": (DomainError("Not so."), 400, "BusinessRuleViolation"),
@@ -156,7 +144,11 @@ class TestErrorShape:
         assert (answer.status_code, answer.json()["error"]) == (422, "ValidationError")
 
     async def test_what_is_not_there_has_the_shape_too(self, client: httpx.AsyncClient) -> None:
-        for method, path, status in (("GET", "/nowhere", 404), ("DELETE", "/health", 405), ("GET", "/ocpp/X", 426)):
+        for method, path, status in (
+            ("GET", "/nowhere", 404),
+            ("DELETE", "/health", 405),
+            ("GET", "/ocpp/X", 426),
+        ):
             answer = await client.request(method, path)
             assert answer.status_code == status
             assert set(answer.json()) == {"error", "message", "detail"}
@@ -171,7 +163,9 @@ class TestUnitOfWork:
         assert (await http.post("/businesses/kept")).status_code == 200
         assert "kept" in await self.stored(db)
 
-    async def test_a_request_that_is_refused_leaves_nothing(self, http: httpx.AsyncClient, db: Database) -> None:
+    async def test_a_request_that_is_refused_leaves_nothing(
+        self, http: httpx.AsyncClient, db: Database
+    ) -> None:
         assert (await http.post("/businesses/gone?fail=true")).status_code == 409
         assert "gone" not in await self.stored(db)
 
@@ -182,7 +176,9 @@ class TestUnitOfWork:
         assert (answer.status_code, answer.json()["error"]) == (500, "InternalError")
         assert (await http.post("/businesses/after")).status_code == 200
 
-    async def test_while_the_database_is_away_it_is_503_with_when_to_try_again(self, settings: Settings) -> None:
+    async def test_while_the_database_is_away_it_is_503_with_when_to_try_again(
+        self, settings: Settings
+    ) -> None:
         away = create_app(settings.model_copy(update={"database_url": "postgresql://me@127.0.0.1:1/x"}))
         transport = httpx.ASGITransport(app=away, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
@@ -205,13 +201,29 @@ class TestPaging:
         assert (answer.status_code, answer.json()["error"]) == (422, "ValidationError"), answer.text
         assert "cursor" in answer.json()["fields"]
 
-    @pytest.mark.parametrize("path", ["stations", "chargers", "transactions", "id-tags", "ocpp/messages", "ocpp/refusals", "alerts", "users"])
-    @pytest.mark.parametrize("keys", [(), (1,), ("x", "y", "z"), (None, None), ({}, []), ("0001-01-01", "\u0000")])
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "stations",
+            "chargers",
+            "transactions",
+            "id-tags",
+            "ocpp/messages",
+            "ocpp/refusals",
+            "alerts",
+            "users",
+        ],
+    )
+    @pytest.mark.parametrize(
+        "keys", [(), (1,), ("x", "y", "z"), (None, None), ({}, []), ("0001-01-01", "\u0000")]
+    )
     async def test_no_list_fails_over_the_keys_of_another(
         self, client: httpx.AsyncClient, world: World, path: str, keys: tuple[Any, ...]
     ) -> None:
         headers = (await world.admin()).headers
-        answer = await client.get(f"/api/admin/{path}", params={"cursor": encode_cursor(*keys)}, headers=headers)
+        answer = await client.get(
+            f"/api/admin/{path}", params={"cursor": encode_cursor(*keys)}, headers=headers
+        )
         assert answer.status_code == 422, answer.text
 
     @pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=x", "q=" + "x" * 201])
@@ -225,7 +237,10 @@ class TestPaging:
     async def test_rows_are_counted_up_to_ten_thousand(self, db: Database) -> None:
         async with db.session() as session:
             await session.execute(
-                text("INSERT INTO accounts_backoffice SELECT gen_random_uuid(), 'n' || n, 'UTC', 'Active' FROM generate_series(1, 10050) n")
+                text(
+                    "INSERT INTO accounts_backoffice (id, name, time_zone, status)"
+                    " SELECT gen_random_uuid(), 'n' || n, 'UTC', 'Active' FROM generate_series(1, 10050) n"
+                )
             )
             assert await count(session, select(Backoffice)) == COUNTED
             assert await count(session, select(Backoffice).where(Backoffice.name.in_(["n1", "n2"]))) == 2
@@ -243,7 +258,9 @@ class TestTimes:
         assert utc_z(moment) == written
 
     def test_a_time_of_another_zone_goes_out_as_utc(self) -> None:
-        assert utc_z(datetime(2026, 5, 4, 14, 0, tzinfo=timezone(timedelta(hours=2)))) == "2026-05-04T12:00:00Z"
+        assert (
+            utc_z(datetime(2026, 5, 4, 14, 0, tzinfo=timezone(timedelta(hours=2)))) == "2026-05-04T12:00:00Z"
+        )
 
     async def test_the_clock_of_the_application_tells_the_time(self, http: httpx.AsyncClient) -> None:
         assert (await http.get("/now")).json() == {"at": "2026-05-04T12:00:00Z"}

@@ -1,5 +1,6 @@
 """The application's log: one line of JSON for each record, and no secrets in it."""
 
+import io
 import json
 import logging
 import sys
@@ -8,11 +9,13 @@ from typing import Any
 
 import pytest
 import structlog
+from structlog.typing import Processor
 
 from ohmstead.core.config import Settings
 from ohmstead.core.logging import MASKED, QUIET, setup_logging
 
 Records = Callable[[], list[dict[str, Any]]]
+SetUp = Callable[..., None]
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +23,9 @@ def as_it_was() -> Iterator[None]:
     """Leave the logging of the other tests alone."""
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
-    quiet = {name: (one.handlers, one.propagate, one.level) for name in QUIET if (one := logging.getLogger(name))}
+    quiet = {
+        name: (one.handlers, one.propagate, one.level) for name in QUIET if (one := logging.getLogger(name))
+    }
     yield
     root.handlers, root.level = handlers, level
     for name, (kept, propagate, before) in quiet.items():
@@ -31,13 +36,46 @@ def as_it_was() -> Iterator[None]:
     structlog.contextvars.clear_contextvars()
 
 
+class Stderr(io.StringIO):
+    """Standard error, as a file or as a terminal."""
+
+    terminal = False
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+    def text(self) -> str:
+        """What was written since the last call."""
+        written = self.getvalue()
+        self.seek(0)
+        self.truncate()
+        return written
+
+
 @pytest.fixture
-def records(capsys: pytest.CaptureFixture[str]) -> Records:
+def stderr() -> Stderr:
+    return Stderr()
+
+
+@pytest.fixture
+def set_up(stderr: Stderr) -> SetUp:
+    """Set the log up with settings of the test's own, onto its standard error."""
+
+    def set_up(tail: Processor | None = None, **settings: Any) -> None:
+        with pytest.MonkeyPatch.context() as patch:  # pytest puts its own back between the phases of a test
+            patch.setattr(sys, "stderr", stderr)
+            setup_logging(Settings.load(**settings), tail)
+
+    return set_up
+
+
+@pytest.fixture
+def records(stderr: Stderr, set_up: SetUp) -> Records:
     """Write JSON from here on; returns what was written, one record for each line."""
-    setup_logging(Settings.load(log_format="json", log_level="INFO"))
+    set_up(log_format="json", log_level="INFO")
 
     def read() -> list[dict[str, Any]]:
-        return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+        return [json.loads(line) for line in stderr.text().splitlines()]
 
     return read
 
@@ -62,7 +100,11 @@ class TestJson:
     def test_records_of_libraries_go_the_same_way(self, records: Records) -> None:
         logging.getLogger("some.library").warning("the %s is %d", "answer", 42)
         (record,) = records()
-        assert (record["event"], record["level"], record["logger"]) == ("the answer is 42", "warning", "some.library")
+        assert (record["event"], record["level"], record["logger"]) == (
+            "the answer is 42",
+            "warning",
+            "some.library",
+        )
 
     def test_what_is_bound_is_in_every_record_below_it(self, records: Records) -> None:
         structlog.contextvars.bind_contextvars(request_id="r1", charger_id="CP-1")
@@ -78,7 +120,8 @@ class TestJson:
 
 class TestSecrets:
     @pytest.mark.parametrize(
-        "name", ["password", "new_password", "Authorization", "secret_key", "Cookie", "access_token", "api_key"]
+        "name",
+        ["password", "new_password", "Authorization", "secret_key", "Cookie", "access_token", "api_key"],
     )
     def test_what_is_named_like_one_is_hidden(self, records: Records, name: str) -> None:
         structlog.stdlib.get_logger("ohmstead.test").info("told", **{name: "hunter2"})
@@ -119,31 +162,37 @@ class TestSecrets:
 
 
 class TestForms:
-    def test_on_a_terminal_it_is_for_people(
-        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-        setup_logging(Settings.load(log_format="auto"))
+    def test_on_a_terminal_it_is_for_people(self, stderr: Stderr, set_up: SetUp) -> None:
+        stderr.terminal = True
+        set_up(log_format="auto")
         structlog.stdlib.get_logger("ohmstead.test").info("thing.happened", password="hunter2")
-        said = capsys.readouterr().err
+        said = stderr.text()
         assert "thing.happened" in said
+        try:
+            raise ConnectionError("postgresql://me:hunter2@db/ohmstead")
+        except ConnectionError:
+            structlog.stdlib.get_logger("ohmstead.test").exception("went.wrong")
+        said += stderr.text()
+        assert "ConnectionError" in said
         assert "hunter2" not in said
         assert not said.startswith("{")
 
-    def test_in_a_file_it_is_json(self, capsys: pytest.CaptureFixture[str]) -> None:
-        setup_logging(Settings.load(log_format="auto"))
+    def test_in_a_file_it_is_json(self, stderr: Stderr, set_up: SetUp) -> None:
+        set_up(log_format="auto")
         structlog.stdlib.get_logger("ohmstead.test").info("thing.happened")
-        assert json.loads(capsys.readouterr().err)["event"] == "thing.happened"
+        assert json.loads(stderr.text())["event"] == "thing.happened"
 
-    def test_nothing_goes_to_standard_output(self, records: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_nothing_goes_to_standard_output(
+        self, records: Records, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         structlog.stdlib.get_logger("ohmstead.test").info("thing.happened")
         assert capsys.readouterr().out == ""
 
-    def test_below_the_level_nothing_is_written(self, capsys: pytest.CaptureFixture[str]) -> None:
-        setup_logging(Settings.load(log_format="json", log_level="WARNING"))
+    def test_below_the_level_nothing_is_written(self, stderr: Stderr, set_up: SetUp) -> None:
+        set_up(log_format="json", log_level="WARNING")
         structlog.stdlib.get_logger("ohmstead.test").info("quiet")
         logging.getLogger("uvicorn.error").info("quiet")
-        assert capsys.readouterr().err == ""
+        assert stderr.text() == ""
 
     @pytest.mark.parametrize("name", QUIET)
     def test_libraries_that_talk_much_are_heard_from_warnings_on(self, records: Records, name: str) -> None:
@@ -151,19 +200,19 @@ class TestForms:
         logging.getLogger(name).warning("trouble")
         assert [one["event"] for one in records()] == ["trouble"]
 
-    def test_setting_it_up_twice_writes_once(self, records: Records) -> None:
-        setup_logging(Settings.load(log_format="json"))
+    def test_setting_it_up_twice_writes_once(self, records: Records, set_up: SetUp) -> None:
+        set_up(log_format="json")
         structlog.stdlib.get_logger("ohmstead.test").info("once")
         assert len(records()) == 1
 
-    def test_the_tail_sees_each_record_after_it_was_masked(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_the_tail_sees_each_record_after_it_was_masked(self, set_up: SetUp) -> None:
         seen: list[dict[str, Any]] = []
 
         def tail(_: Any, __: str, record: Any) -> Any:
             seen.append(dict(record))
             return record
 
-        setup_logging(Settings.load(log_format="json"), tail)
+        set_up(tail, log_format="json")
         structlog.stdlib.get_logger("ohmstead.test").info("one", password="hunter2")
         logging.getLogger("some.library").warning("two")
         assert [record["event"] for record in seen] == ["one", "two"]

@@ -46,7 +46,9 @@ def test_an_empty_database_lacks_all_and_then_nothing(empty: str) -> None:
 def test_doing_it_twice_changes_nothing(empty: str) -> None:
     migrations.upgrade(empty)
     with psycopg.connect(empty) as connection:
-        connection.execute("INSERT INTO accounts_backoffice VALUES (gen_random_uuid(), 'Kept', 'UTC', 'Active')")
+        connection.execute(
+            "INSERT INTO accounts_backoffice VALUES (gen_random_uuid(), 'Kept', 'UTC', 'Active')"
+        )
     migrations.upgrade(empty)
     with psycopg.connect(empty) as connection:
         assert connection.execute("SELECT name FROM accounts_backoffice").fetchall() == [("Kept",)]
@@ -58,7 +60,9 @@ def test_several_at_once_wait_for_each_other(empty: str) -> None:
     assert migrations.pending(empty) == []
     with psycopg.connect(empty) as connection:
         assert connection.execute("SELECT count(*) FROM alembic_version").fetchall() == [(1,)]
-        assert connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchall() == [(0,)]
+        assert connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchall() == [
+            (0,)
+        ]
 
 
 def test_a_schema_that_is_newer_than_the_program_is_refused_with_what_to_do(empty: str) -> None:
@@ -99,7 +103,7 @@ def test_every_index_of_the_models_is_there_as_it_is_written(database_url: str) 
     """By name, with uniqueness and condition: what the comparison above does not look into."""
     with psycopg.connect(database_url) as connection:
         found = {
-            name: definition
+            str(name): str(definition)
             for name, definition in connection.execute(
                 "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
             )

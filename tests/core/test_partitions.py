@@ -60,7 +60,9 @@ def held(connection: "psycopg.Connection[Any]") -> list[tuple[int, str]]:
 
 
 def partitions(connection: "psycopg.Connection[Any]") -> set[str]:
-    found = connection.execute("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'thing'::regclass")
+    found = connection.execute(
+        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'thing'::regclass"
+    )
     return {name for (name,) in found}
 
 
@@ -137,7 +139,9 @@ async def test_days_over_their_time_are_dropped_and_rows_of_the_default_partitio
     assert "thing_p_20260504" not in partitions(connection)
 
 
-async def test_a_server_that_slept_for_weeks_makes_its_days_again(database: Database, connection: Any) -> None:
+async def test_a_server_that_slept_for_weeks_makes_its_days_again(
+    database: Database, connection: Any
+) -> None:
     await keep(database, TODAY)
     later = TODAY + timedelta(days=20)
     insert(connection, [(1, at(later), at(later)), (2, at(later - timedelta(days=10)), at(later))])
@@ -154,7 +158,9 @@ MOMENTS = st.one_of(
 STEPS = st.lists(st.tuples(st.integers(0, 9), st.lists(MOMENTS, max_size=8)), min_size=1, max_size=5)
 
 
-@pytest.mark.parametrize("examples", [25, pytest.param(500, marks=[pytest.mark.prove, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize(
+    "examples", [25, pytest.param(500, marks=[pytest.mark.prove, pytest.mark.timeout(600)])]
+)
 def test_whatever_comes_on_whatever_day_nothing_is_lost_and_nothing_is_there_twice(
     url: str, connection: "psycopg.Connection[Any]", examples: int
 ) -> None:
@@ -172,7 +178,9 @@ def test_whatever_comes_on_whatever_day_nothing_is_lost_and_nothing_is_there_twi
             insert(connection, rows)
             expected += rows
             maintain_now(url, today)
-            found = connection.execute("SELECT id, happened_at, received_at, tableoid::regclass::text FROM thing")
+            found = connection.execute(
+                "SELECT id, happened_at, received_at, tableoid::regclass::text FROM thing"
+            )
             by_id = Counter[int]()
             for number, happened, received, place in found.fetchall():
                 by_id[number] += 1
@@ -189,6 +197,7 @@ def test_whatever_comes_on_whatever_day_nothing_is_lost_and_nothing_is_there_twi
 
 def maintain_now(url: str, today: date) -> None:
     """Maintain in a loop of its own: hypothesis calls from outside of one."""
+
     async def work() -> None:
         database = Database(url)
         await keep(database, today)
@@ -204,7 +213,9 @@ async def test_the_tables_of_the_schema_can_be_maintained(url: str, table: Parti
     await keep(database, TODAY + timedelta(days=table.keep_days + 10), table)
     async with database.session() as session:
         found = await session.scalars(
-            text("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = CAST(:name AS regclass)"),
+            text(
+                "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = CAST(:name AS regclass)"
+            ),
             {"name": table.table},
         )
         days = sorted(found.all())
@@ -213,20 +224,25 @@ async def test_the_tables_of_the_schema_can_be_maintained(url: str, table: Parti
     await database.close()
 
 
-async def test_a_row_that_arrives_while_its_day_is_made_is_there_once(database: Database, connection: Any) -> None:
+async def test_a_row_that_arrives_while_its_day_is_made_is_there_once(
+    database: Database, connection: Any
+) -> None:
     """Maintenance holds its lock until it commits; a writer waits, and its row lands in the new day."""
     insert(connection, [(1, at(TODAY), at(TODAY))])
     async with database.session() as session:
         await maintain(session, TABLE, TODAY)
-        with psycopg.connect(connection.info.dsn, autocommit=True, options="-c lock_timeout=200") as other, pytest.raises(
-            psycopg.errors.LockNotAvailable
+        with (
+            psycopg.connect(connection.info.dsn, autocommit=True, options="-c lock_timeout=200") as other,
+            pytest.raises(psycopg.errors.LockNotAvailable),
         ):
             insert(other, [(2, at(TODAY), at(TODAY))])
     insert(connection, [(2, at(TODAY), at(TODAY))])
     assert held(connection) == [(1, "thing_p_20260504"), (2, "thing_p_20260504")]
 
 
-async def test_two_servers_that_maintain_at_once_do_not_disturb_each_other(database: Database, connection: Any) -> None:
+async def test_two_servers_that_maintain_at_once_do_not_disturb_each_other(
+    database: Database, connection: Any
+) -> None:
     insert(connection, [(1, at(TODAY), at(TODAY))])
     await asyncio.gather(*(keep(database, TODAY) for _ in range(4)))
     assert held(connection) == [(1, "thing_p_20260504")]

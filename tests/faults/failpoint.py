@@ -1,6 +1,6 @@
 """`ohmstead serve` that kills itself (-9) between a commit and its answer, or just before the commit.
 
-    python -m tests.faults.failpoint before-commit|http-answer|ocpp-answer serve --port 9000
+python -m tests.faults.failpoint before-commit|http-answer|ocpp-answer serve --port 9000
 """
 
 import os
@@ -33,7 +33,7 @@ def before_commit() -> None:
                 die()
             await super().commit()
 
-    db.AsyncSession = Session  # type: ignore[misc] # the failpoint replaces what the program uses
+    setattr(db, "AsyncSession", Session)  # noqa: B010 # the failpoint replaces what the program uses
 
 
 def http_answer() -> None:

@@ -74,7 +74,9 @@ class LoadCharger:
     async def live(self) -> None:
         """Charge again and again until the fleet finishes; then end what runs, and leave."""
         try:
-            await self._say("BootNotification", {"chargePointVendor": "Load", "chargePointModel": "Closed loop"})
+            await self._say(
+                "BootNotification", {"chargePointVendor": "Load", "chargePointModel": "Closed loop"}
+            )
             while not self.fleet.finishing:
                 await self._charge()
         finally:

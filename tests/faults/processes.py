@@ -30,4 +30,3 @@ class Failing(Running):
             cwd=ROOT,
             env=environment(**{**QUIET, **settings}),
         )
-

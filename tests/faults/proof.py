@@ -7,10 +7,10 @@ import psycopg
 from tests.faults.fleet import Ledger
 
 
-async def rows(url: str, query: str) -> list[tuple[Any, ...]]:
+async def rows(url: str, query: str, *parameters: object) -> list[tuple[Any, ...]]:
     """Ask over a connection of its own: what it sees is committed."""
     async with await psycopg.AsyncConnection.connect(url, options="-c timezone=UTC") as connection:
-        return await (await connection.execute(query.encode())).fetchall()
+        return await (await connection.execute(query.encode(), parameters or None)).fetchall()
 
 
 async def prove(url: str, ledger: Ledger) -> None:
@@ -20,8 +20,8 @@ async def prove(url: str, ledger: Ledger) -> None:
 
     found = await rows(
         url,
-        "SELECT charger_id, connector_id, started_at, ocpp_transaction_id, meter_start, meter_stop, stopped_at,"
-        " energy_wh, status, closed_by, stop_reason, unmatched, anomalies FROM charging_session",
+        "SELECT charger_id, connector_id, started_at, ocpp_transaction_id, meter_start, meter_stop,"
+        " stopped_at, energy_wh, status, closed_by, stop_reason, unmatched, anomalies FROM charging_session",
     )
     expected = {
         (

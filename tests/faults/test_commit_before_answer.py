@@ -30,13 +30,13 @@ class AtFirstByte:
     def __init__(self, app: Any, url: str) -> None:
         self.app = app
         self.url = url
-        self.query = ""
+        self.query = ("", "")
         self.seen: list[tuple[Any, ...]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self.seen = await rows(self.url, self.query)
+                self.seen = await rows(self.url, *self.query)
             await send(message)
 
         await self.app(scope, receive, watched)
@@ -48,11 +48,19 @@ class TestHttp:
         return AtFirstByte(server.app, server.settings.postgres_url)
 
     async def ask(
-        self, watched: AtFirstByte, query: str, method: str, path: str, status: int, **request: Any
+        self,
+        watched: AtFirstByte,
+        query: tuple[str, str],
+        method: str,
+        path: str,
+        status: int,
+        **request: Any,
     ) -> list[tuple[Any, ...]]:
         """Send a request; returns what another connection saw when its answer began."""
         watched.query, watched.seen = query, []
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=watched), base_url="http://test") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=watched), base_url="http://test"
+        ) as client:
             answer = await client.request(method, path, **request)
         assert answer.status_code == status, answer.text
         return watched.seen
@@ -63,12 +71,14 @@ class TestHttp:
         headers = (await server_world.admin()).headers
         business = await server_world.backoffice()
         name = f"First byte {uuid4().hex[:6]}"
-        query = f"SELECT city FROM stations_station WHERE name = '{name}'"  # noqa: S608 # a name of ours
+        query = ("SELECT city FROM stations_station WHERE name = %s", name)
         wanted = {"name": name, "backoffice_id": str(business.id), "city": "Oslo"}
         url = "/api/admin/stations"
         assert await self.ask(watched, query, "POST", url, 201, json=wanted, headers=headers) == [("Oslo",)]
         ((station,),) = await rows(
-            watched.url, f"SELECT id FROM stations_station WHERE name = '{name}'"  # noqa: S608 # as above
+            watched.url,
+            "SELECT id FROM stations_station WHERE name = %s",
+            name,
         )
         one = f"{url}/{station}"
         assert await self.ask(watched, query, "PUT", one, 200, json={"city": "Bergen"}, headers=headers) == [
@@ -87,9 +97,12 @@ class TestHttp:
 
         monkeypatch.setattr(AsyncSession, "commit", fail)
         name = f"Never {uuid4().hex[:6]}"
-        query = f"SELECT 1 FROM stations_station WHERE name = '{name}'"  # noqa: S608 # a name of ours
+        query = ("SELECT 1 FROM stations_station WHERE name = %s", name)
         wanted = {"name": name, "backoffice_id": str(business.id)}
-        assert await self.ask(watched, query, "POST", "/api/admin/stations", 503, json=wanted, headers=headers) == []
+        assert (
+            await self.ask(watched, query, "POST", "/api/admin/stations", 503, json=wanted, headers=headers)
+            == []
+        )
 
 
 class TestOcpp:
@@ -100,33 +113,37 @@ class TestOcpp:
         await server_world.token(id_tag=(tag := uuid4().hex[:12]))
 
         async def see(query: str) -> list[tuple[Any, ...]]:
-            return await rows(server.settings.postgres_url, query.replace("?", f"'{known.id}'"))
+            return await rows(server.settings.postgres_url, query, known.id)
 
         async with charger(server.ws, known.id) as raw:
             await raw.boot(firmwareVersion="7")
-            assert await see("SELECT firmware_version FROM stations_charger WHERE id = ?") == [("7",)]
+            assert await see("SELECT firmware_version FROM stations_charger WHERE id = %s") == [("7",)]
             await raw.status("Preparing", timestamp="2026-05-04T11:59:00Z")
             assert await see(
-                "SELECT status FROM stations_connector WHERE charger_id = ? AND connector_id = 1"
+                "SELECT status FROM stations_connector WHERE charger_id = %s AND connector_id = 1"
             ) == [("Preparing",)]
             await raw.status("Faulted", timestamp="2026-05-04T11:59:10Z")
-            assert len(await see("SELECT 1 FROM stations_status_event WHERE charger_id = ?")) == 2
+            assert len(await see("SELECT 1 FROM stations_status_event WHERE charger_id = %s")) == 2
             transaction = (await raw.start(tag))["transactionId"]
-            assert await see("SELECT ocpp_transaction_id FROM charging_session WHERE charger_id = ?") == [
+            assert await see("SELECT ocpp_transaction_id FROM charging_session WHERE charger_id = %s") == [
                 (transaction,)
             ]
-            values = "SELECT count(*), max(register_wh)::int FROM charging_meter_value WHERE charger_id = ?"
+            values = "SELECT count(*), max(register_wh)::int FROM charging_meter_value WHERE charger_id = %s"
             assert (await raw.meter("2026-05-04T12:10:00Z", "500", transaction=transaction))[0] == 3
             assert await see(values) == [(1, 500)]
-            assert (await raw.meter("2026-05-04T12:05:00Z", "200", transaction=transaction))[0] == 3  # comes late
+            assert (await raw.meter("2026-05-04T12:05:00Z", "200", transaction=transaction))[
+                0
+            ] == 3  # comes late
             assert await see(values) == [(2, 500)]
             await raw.stop(transaction)
-            assert await see("SELECT status, meter_stop FROM charging_session WHERE charger_id = ?") == [
+            assert await see("SELECT status, meter_stop FROM charging_session WHERE charger_id = %s") == [
                 ("Completed", 1000)
             ]
             for action, payload in REPORTS.items():
                 await raw.result(action, payload)
-                reported = await see("SELECT action FROM stations_report WHERE charger_id = ? ORDER BY id DESC")
+                reported = await see(
+                    "SELECT action FROM stations_report WHERE charger_id = %s ORDER BY id DESC"
+                )
                 assert reported[0] == (action,)
 
     async def test_every_answered_message_is_in_the_log_with_its_answer(
@@ -139,7 +156,8 @@ class TestOcpp:
                 logged = await rows(
                     server.settings.postgres_url,
                     "SELECT message_id FROM gateway_message WHERE response IS NOT NULL"
-                    f" AND charger_id = '{known.id}' ORDER BY id DESC LIMIT 1",
+                    " AND charger_id = %s ORDER BY id DESC LIMIT 1",
+                    known.id,
                 )
                 assert logged == [(f"beat-{number}",)]
 
@@ -180,7 +198,7 @@ class TestKilled:
                     await http.post("/api/admin/stations", json=killable.station, headers=killable.headers)
 
         await killable.until_it_dies(failpoint, create)
-        found = await rows(killable.url, f"SELECT count(*) FROM stations_station WHERE name = '{MARKER}'")
+        found = await rows(killable.url, "SELECT count(*) FROM stations_station WHERE name = %s", MARKER)
         assert found == [(kept,)]
 
     async def test_a_start_whose_answer_was_lost_is_the_same_session_at_the_next_server(
@@ -251,4 +269,3 @@ class Killable:
             await asyncio.to_thread(server.await_health, port)
             await act(port)
             assert await asyncio.to_thread(server.process.wait, 20) == -signal.SIGKILL
-

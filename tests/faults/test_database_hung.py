@@ -1,4 +1,4 @@
-"""PostgreSQL hangs under load (a stalled disk, a frozen machine): connections stay open and nobody answers."""
+"""PostgreSQL hangs under load (a frozen machine, a stalled disk): connections stay open, nobody answers."""
 
 import asyncio
 from typing import Any

@@ -1,7 +1,6 @@
 """`kill -9` of the server under load: what it had acknowledged is there, once, and the fleet goes on."""
 
 import asyncio
-import os
 import signal
 
 import pytest
@@ -45,11 +44,15 @@ async def test_what_was_acknowledged_survives_every_kill_exactly_once(kills: int
             with EmbeddedPostgres(folder) as url:
                 await prove(url, fleet.ledger)
                 ended = await rows(
-                    url, "SELECT count(*) FROM gateway_connection WHERE close_reason = 'the server ended without closing it'"
+                    url,
+                    "SELECT count(*) FROM gateway_connection WHERE close_reason = %s",
+                    "the server ended without closing it",
                 )
                 assert ended[0][0] >= kills * CHARGERS // 2, "its connections were ended by the next server"
-                open_still = await rows(url, "SELECT count(*) FROM gateway_connection WHERE closed_at IS NULL")
+                open_still = await rows(
+                    url, "SELECT count(*) FROM gateway_connection WHERE closed_at IS NULL"
+                )
                 assert open_still == [(0,)]
         finally:
             server.__exit__()
-    print(f"\n{kills} kills: {fleet.acknowledged} acknowledged, {fleet.troubles}, {os.cpu_count()} processors")
+    print(f"\n{kills} kills: {fleet.acknowledged} acknowledged, {fleet.troubles}")  # noqa: T201 # how hard it was

@@ -194,7 +194,7 @@ class TestCommands:
         ],
     )
     async def test_a_charger_may_call_before_it_answers(
-        self, raw: RawCharger, row: Charger, api: AdminApi, command: str, body: Any, own: str, payload: Any
+        self, *, raw: RawCharger, row: Charger, api: AdminApi, command: str, body: Any, own: str, payload: Any
     ) -> None:
         asked = asyncio.create_task(api.command(row.id, command, body))
         call = await raw.next_call()

@@ -237,7 +237,7 @@ class TestAnswersOfChargers:
         ],
     )
     async def test_a_broken_answer_ends_the_command_at_once(
-        self, raw: RawCharger, row: Charger, api: AdminApi, text: str, status: str, code: str
+        self, *, raw: RawCharger, row: Charger, api: AdminApi, text: str, status: str, code: str
     ) -> None:
         asked = asyncio.create_task(api.command(row.id, "ClearCache"))
         call = await raw.next_call()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -78,7 +79,7 @@ class TestWhoseTransaction:
                     given.append((await raw.start(tag, at=minute(number)))["transactionId"])
         assert all(0 < one < 2**31 for one in given)
         assert len(set(given)) == len(given)
-        steps = {after - before for before, after in zip(given, given[1:], strict=False)}
+        steps = {after - before for before, after in pairwise(given)}
         assert len(steps) == len(given) - 1
         # 24 ids that were counted up would lie within a few thousand of each other.
         assert max(given) - min(given) > 2**24
@@ -390,7 +391,8 @@ class TestMeterValues:
         async def stored() -> int:
             async with server.database.engine.connect() as connection:
                 found = await connection.exec_driver_sql(
-                    "SELECT count(*) FROM charging_meter_value WHERE charger_id = %s AND transaction_id IS NULL",
+                    "SELECT count(*) FROM charging_meter_value"
+                    " WHERE charger_id = %s AND transaction_id IS NULL",
                     (row.id,),
                 )
                 return int(found.scalar_one())

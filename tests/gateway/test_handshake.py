@@ -12,7 +12,7 @@ from tests.running import RunningServer, free_port
 from tests.world import World
 from websockets.datastructures import Headers
 
-from ohmstead.gateway.handshake import RateLimit, client_address, is_secure
+from ohmstead.gateway.handshake import ADDRESS_FACTOR, RateLimit, client_address, is_secure
 from ohmstead.stations.models import Charger
 
 MakeServer = Callable[..., AbstractAsyncContextManager[RunningServer]]
@@ -226,8 +226,26 @@ class TestAddresses:
         assert is_secure(direct, peer, headers, self.PROXIES) is secure
 
 
-def test_the_limit_counts_each_address_on_its_own() -> None:
-    limit = RateLimit(2)
-    assert [limit.allows("a") for _ in range(3)] == [True, True, False]
-    assert limit.allows("b")
-    assert all(RateLimit(0).allows("a") for _ in range(1000))
+class TestRateLimit:
+    def test_only_refusals_count_and_each_identity_on_its_own(self) -> None:
+        limit = RateLimit(2)
+        assert all(limit.allows("a", "CP-1") for _ in range(100))
+        for _ in range(2):
+            limit.refused("a", "CP-1")
+        assert not limit.allows("a", "CP-1")
+        assert limit.allows("a", "CP-2")
+        assert limit.allows("b", "CP-1")
+
+    def test_one_address_is_stopped_when_it_tries_many_identities(self) -> None:
+        limit = RateLimit(2)
+        for number in range(2 * ADDRESS_FACTOR):
+            assert limit.allows("a", f"CP-{number}")
+            limit.refused("a", f"CP-{number}")
+        assert not limit.allows("a", "CP-new")
+        assert limit.allows("b", "CP-new")
+
+    def test_without_a_limit_or_an_address_nobody_is_stopped(self) -> None:
+        for limit, address in ((RateLimit(0), "a"), (RateLimit(1), None)):
+            for _ in range(1000):
+                limit.refused(address, "CP-1")
+            assert limit.allows(address, "CP-1")

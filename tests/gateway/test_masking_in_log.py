@@ -130,8 +130,10 @@ async def test_secrets_of_chargers_reach_no_log(
 @pytest.mark.parametrize(
     "text",
     [
-        '[2,"a","StatusNotification",{"connectorId":1,"errorCode":"NoError","status":"Available",'
-        f'"info":"ftp:\\/\\/u:{SECRET}@h"}}]',
+        (
+            '[2,"a","StatusNotification",{"connectorId":1,"errorCode":"NoError","status":"Available",'
+            f'"info":"ftp:\\/\\/u:{SECRET}@h"}}]'
+        ),
         f'[2,"a","StatusNotification",{{"connectorId":1,"vendorPassword":"{SECRET}"}}]',
         f'[2,"a","ChangeConfiguration",{{"key":"AuthorizationKey","value":"{SECRET}"}}]',
         f'[2,"a","DataTransfer",{{"vendorId":"v","password":"{SECRET}"}}]',

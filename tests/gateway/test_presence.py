@@ -101,10 +101,10 @@ class TestPings:
                 peer.got_ping.clear()
                 await asyncio.wait_for(peer.got_ping.wait(), 5)
                 peer.pongs = False
-                died = time.monotonic()
+                answered = peer.pinged
                 await asyncio.wait_for(peer.gone.wait(), 10)
-                # Two intervals, and what two busy cores may add.
-                assert time.monotonic() - died < 2 * PING + 0.5
+                # One interval to the ping that it does not answer, one more to the end.
+                assert peer.pinged == answered + 1
                 await online(api, row, False)
             [connection] = await api.connections(row.id)
             assert (connection["close_code"], connection["close_reason"]) == (1011, "no answer to a ping")
@@ -131,7 +131,7 @@ class TestPings:
                 peer.pongs = False
                 began = time.monotonic()
                 await asyncio.wait_for(peer.gone.wait(), 10)
-                assert 2.0 <= time.monotonic() - began < 2.0 + 2 * PING + 1.0
+                assert 1.9 <= time.monotonic() - began < 5.0
                 await online(api, row, False)
             [connection] = await api.connections(row.id)
             assert connection["close_reason"] == "neither pongs nor messages"
@@ -256,6 +256,8 @@ class TestStop:
             server.server.stop()
             closed = await asyncio.gather(*(raw.closed() for raw in chargers))
             assert closed == [(1001, "the server stops")] * 5
+            for raw in chargers:
+                await raw.close()
             given = [answer.result()[2]["transactionId"] for answer in answers if answer.exception() is None]
         async with make_server(database_url=url) as server, api_of(server) as (_, api):
             stored: list[int] = []

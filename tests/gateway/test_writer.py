@@ -25,10 +25,20 @@ from ohmstead.stations.status import STATUS
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 
 
+AT = "2026-05-04T12:00:00Z"
+
+
+def metered_payload(value: str) -> list[dict[str, Any]]:
+    return [{"timestamp": AT, "sampledValue": [{"value": value}]}]
+
+
 def metered(charger_id: str, value: str, connector_id: int = 1) -> list[Fact]:
-    sampled = [{"timestamp": "2026-05-04T12:00:00Z", "sampledValue": [{"value": value}]}]
     values = read_meter_values(
-        sampled, charger_id=charger_id, connector_id=connector_id, transaction_id=None, received_at=NOW
+        metered_payload(value),
+        charger_id=charger_id,
+        connector_id=connector_id,
+        transaction_id=None,
+        received_at=NOW,
     )
     return [(METER_VALUE, one.row) for one in values]
 
@@ -209,6 +219,39 @@ class TestGroups:
             url, "SELECT request FROM gateway_message WHERE charger_id = %s ORDER BY id", identity
         )
         assert [one for (one,) in stored] == ["\\u0000", *texts[1:]]
+
+
+class TestAnswers:
+    @pytest.mark.parametrize(
+        ("table", "action", "payload"),
+        [
+            ("gateway_message", "Heartbeat", {}),
+            ("gateway_message", "Authorize", {"idTag": "T"}),
+            ("stations_status_event", "StatusNotification", {"errorCode": "NoError", "status": "Available"}),
+            ("charging_meter_value", "MeterValues", {"meterValue": metered_payload("1")}),
+            ("charging_session", "StartTransaction", {"idTag": "T", "meterStart": 0, "timestamp": AT}),
+            (
+                "charging_session",
+                "StopTransaction",
+                {"transactionId": 7, "meterStop": 0, "timestamp": AT},
+            ),
+            ("stations_report", "DataTransfer", {"vendorId": "v"}),
+        ],
+    )
+    async def test_no_answer_leaves_before_its_facts_are_committed(
+        self, url: str, raw: RawCharger, table: str, action: str, payload: dict[str, Any]
+    ) -> None:
+        if action in {"StatusNotification", "MeterValues", "StartTransaction"}:
+            payload = {"connectorId": 1, **payload}
+        async with await psycopg.AsyncConnection.connect(url) as other:
+            await other.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE".encode())
+            answer = asyncio.create_task(raw.call(action, payload))
+            await until(lambda: waits_for_a_lock(url))
+            # Its write stands at the lock, so nothing of it is committed.
+            assert not answer.done()
+            assert raw.texts == []
+            await other.rollback()
+        assert (await asyncio.wait_for(answer, 10))[0] == 3
 
 
 class TestDeadlocks:

@@ -16,11 +16,13 @@ from tests.world import SignedIn, World
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from ohmstead.accounts.models import Backoffice, Role
 from ohmstead.app import create_app
 from ohmstead.core.config import Settings
-from ohmstead.core.live import LiveBus, Topic
+from ohmstead.core.live import Event, LiveBus, Topic
 from ohmstead.insights.snapshots import SNAPSHOTS
 from ohmstead.notifications.queries import open_alerts
+from ohmstead.stations.models import Charger, Station
 
 
 @dataclass
@@ -118,3 +120,29 @@ async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - nobody would set an event
             await asyncio.sleep(0.005)
+
+
+def event(
+    charger: Charger, kind: str = "charger.online", topic: Topic = Topic.CHARGERS, **data: Any
+) -> Event:
+    return Event(topic, kind, {"id": charger.id, **data}, charger.backoffice_id, charger.station_id)
+
+
+@pytest.fixture
+async def business(live_world: World) -> Backoffice:
+    return await live_world.backoffice()
+
+
+@pytest.fixture
+async def place(live_world: World, business: Backoffice) -> Station:
+    return await live_world.station(business)
+
+
+@pytest.fixture
+async def charger(live_world: World, place: Station) -> Charger:
+    return await live_world.charger(place, connectors=1, name="By the door")
+
+
+@pytest.fixture
+async def owner(live_world: World, business: Backoffice) -> SignedIn:
+    return await live_world.user(Role.BACKOFFICE, business)

@@ -26,12 +26,17 @@ async def get(server: RunningServer, path: str, **options: Any) -> httpx.Respons
 class TestHealth:
     async def test_it_is_what_the_driver_document_shows(self, client: httpx.AsyncClient) -> None:
         answer = await client.get("/health")
-        assert (answer.status_code, answer.json()) == (200, {"status": "healthy", "service": "driver-dashboard"})
+        assert (answer.status_code, answer.json()) == (
+            200,
+            {"status": "healthy", "service": "driver-dashboard"},
+        )
 
     async def test_it_asks_nobody(self, settings: Settings) -> None:
         """A database that is away is no reason to kill the process: that is what readiness is for."""
         app = create_app(settings.model_copy(update={"database_url": "postgresql://me@127.0.0.1:1/x"}))
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://test") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=app), base_url="http://test"
+        ) as client:
             assert (await client.get("/health")).status_code == 200
         await app.state.database.close()
 
@@ -47,9 +52,13 @@ class TestReady:
         assert set(body["checks"]) == {"database", "schema", "jobs", "gateway"}
         assert all(check["ok"] and check["detail"] for check in body["checks"].values())
 
-    async def test_the_database_away_makes_it_503_and_says_what_is_unknown_now(self, settings: Settings) -> None:
+    async def test_the_database_away_makes_it_503_and_says_what_is_unknown_now(
+        self, settings: Settings
+    ) -> None:
         app = create_app(settings.model_copy(update={"database_url": "postgresql://me:hidden@127.0.0.1:1/x"}))
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://test") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=app), base_url="http://test"
+        ) as client:
             answer = await client.get("/health/ready")
         checks = answer.json()["checks"]
         assert (answer.status_code, answer.json()["status"]) == (503, "not ready")
@@ -65,7 +74,9 @@ class TestReady:
         with psycopg.connect(url) as connection:
             connection.execute("DELETE FROM alembic_version")
         app = create_app(settings.model_copy(update={"database_url": url}))
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://test") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=app), base_url="http://test"
+        ) as client:
             checks = (await client.get("/health/ready")).json()["checks"]
         assert checks["database"]["ok"]
         assert not checks["schema"]["ok"]
@@ -84,7 +95,9 @@ class TestMetrics:
         assert (answer.status_code, answer.json()["error"]) == (403, "Forbidden")
         assert "OHMSTEAD_METRICS_TOKEN" in answer.json()["message"]
 
-    @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer wrong", "metrics-tokex", "Bearer metrics-token2", "Bearer ü"])
+    @pytest.mark.parametrize(
+        "header", [None, "", "Bearer", "Bearer wrong", "metrics-tokex", "Bearer metrics-token2", "Bearer ü"]
+    )
     async def test_a_wrong_token_is_refused(self, server: RunningServer, header: str | None) -> None:
         headers = {} if header is None else {"Authorization": header.encode()}
         answer = await get(server, "/metrics", headers=headers)
@@ -106,24 +119,36 @@ class TestMetrics:
             for sample in family.samples
         }
         assert samples["ohmstead_ocpp_connections",] >= 1
-        beats = ("ohmstead_ocpp_messages_total", ("action", "Heartbeat"), ("direction", "in"), ("result", "ok"))
+        beats = (
+            "ohmstead_ocpp_messages_total",
+            ("action", "Heartbeat"),
+            ("direction", "in"),
+            ("result", "ok"),
+        )
         assert samples[beats] >= 1
         assert samples["ohmstead_commit_seconds_count",] >= 1
         assert samples["ohmstead_writer_queue",] >= 0
-        assert {dict(key[1:])["state"] for key in samples if key[0] == "ohmstead_jobs"} == {"todo", "doing", "failed"}
+        for state in ("todo", "doing", "failed"):
+            assert ("ohmstead_jobs", ("state", state)) in samples
         assert known.id not in answer.text, "an identity is no label: there are too many of them"
 
-    async def test_what_a_charger_makes_up_is_no_label(self, server: RunningServer, server_world: World) -> None:
+    async def test_what_a_charger_makes_up_is_no_label(
+        self, server: RunningServer, server_world: World
+    ) -> None:
         known = await server_world.charger()
         async with charger(server.ws, known.id) as raw:
             assert await raw.error("MadeUpAction") in {"NotImplemented", "NotSupported"}
             assert "MadeUpAction" not in (await get(server, "/metrics", headers=TOKEN)).text
 
-    async def test_while_the_database_is_away_they_are_503(self, settings: Settings) -> None:
-        changed = {"database_url": "postgresql://me@127.0.0.1:1/x", "metrics_token": SecretStr("metrics-token")}
+    async def test_while_the_database_is_away_they_are_given_all_the_same(self, settings: Settings) -> None:
+        changed = {
+            "database_url": "postgresql://me@127.0.0.1:1/x",
+            "metrics_token": SecretStr("metrics-token"),
+        }
         app = create_app(settings.model_copy(update=changed))
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             answer = await client.get("/metrics", headers=TOKEN)
-        assert answer.status_code == 200, "figures of the process itself are wanted most when something is wrong"
+        assert answer.status_code == 200
+        assert "ohmstead_ocpp_connections" in answer.text
         await app.state.database.close()

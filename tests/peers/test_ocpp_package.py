@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from ocpp.routing import on
+from ocpp.v16 import ChargePoint, call, call_result
 from tests.chargers import basic, until
 from tests.conftest import SECRET
 from tests.running import RunningServer
@@ -16,7 +17,6 @@ from tests.world import World
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from ocpp.v16 import ChargePoint, call, call_result
 from ohmstead.accounts.passwords import secret_hash
 from ohmstead.stations.models import Charger
 
@@ -27,37 +27,35 @@ def minute(number: int) -> str:
     return (BEGIN + timedelta(minutes=number)).isoformat()
 
 
-class Station(ChargePoint):  # type: ignore[misc] # the package has no types
+class Station(ChargePoint):  # type: ignore[misc]  # the ocpp package has no types
     """It charges when it is asked to, and remembers what it was asked."""
 
     def __init__(self, identity: str, socket: Any) -> None:
         super().__init__(identity, socket, response_timeout=15)
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
-    @on("RemoteStartTransaction")  # type: ignore[untyped-decorator] # as above
+    @on("RemoteStartTransaction")  # type: ignore[untyped-decorator]  # as above
     async def on_remote_start(self, **payload: Any) -> Any:
         self.asked.append(("RemoteStartTransaction", payload))
         return call_result.RemoteStartTransaction(status="Accepted")
 
-    @on("RemoteStopTransaction")  # type: ignore[untyped-decorator] # as above
+    @on("RemoteStopTransaction")  # type: ignore[untyped-decorator]  # as above
     async def on_remote_stop(self, **payload: Any) -> Any:
         self.asked.append(("RemoteStopTransaction", payload))
         return call_result.RemoteStopTransaction(status="Rejected")
 
-    @on("GetConfiguration")  # type: ignore[untyped-decorator] # as above
+    @on("GetConfiguration")  # type: ignore[untyped-decorator]  # as above
     async def on_get_configuration(self, **payload: Any) -> Any:
         self.asked.append(("GetConfiguration", payload))
         known = [{"key": "HeartbeatInterval", "readonly": False, "value": "300"}]
         return call_result.GetConfiguration(configuration_key=known, unknown_key=["Colour"])
 
-    @on("ChangeAvailability")  # type: ignore[untyped-decorator] # as above
+    @on("ChangeAvailability")  # type: ignore[untyped-decorator]  # as above
     async def on_change_availability(self, **payload: Any) -> Any:
-        # It asks something itself before it answers.
-        await self.call(call.Heartbeat())
         self.asked.append(("ChangeAvailability", payload))
         return call_result.ChangeAvailability(status="Scheduled")
 
-    @on("GetCompositeSchedule")  # type: ignore[untyped-decorator] # as above
+    @on("GetCompositeSchedule")  # type: ignore[untyped-decorator]  # as above
     async def on_get_composite_schedule(self, **_: Any) -> Any:
         schedule = {
             "duration": 600,
@@ -202,7 +200,9 @@ async def test_its_reports_are_kept(peer: Station, row: Charger, admin: httpx.As
     await peer.call(call.FirmwareStatusNotification(status="Downloading"))
     await peer.call(call.DiagnosticsStatusNotification(status="Uploaded"))
     await peer.call(call.LogStatusNotification(status="Uploading", request_id=1))
-    await peer.call(call.SecurityEventNotification(type="FirmwareUpdated", timestamp=minute(0)))
+    await peer.call(
+        call.SecurityEventNotification(type="FirmwareUpdated", timestamp=minute(0), tech_info=None)
+    )
     signing = await peer.call(call.SignCertificate(csr="-----BEGIN CERTIFICATE REQUEST-----"))
     assert signing.status == "Accepted"
     assert (await peer.call(call.DataTransfer(vendor_id="v"))).status == "UnknownVendorId"

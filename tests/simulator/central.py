@@ -11,12 +11,12 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
+from ocpp.v16 import ChargePoint, call_result
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from ocpp.v16 import ChargePoint, call_result
 from ohmstead_simulator.commands.routing import answers
 
 

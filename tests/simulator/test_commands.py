@@ -5,10 +5,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from ocpp.v16 import call
 from tests.simulator.central import Central
 from tests.simulator.conftest import MakeStation
 
-from ocpp.v16 import call
 from ohmstead_simulator.car import Car
 from ohmstead_simulator.clock import ManualClock
 from ohmstead_simulator.spec import ChargerSpec

@@ -7,10 +7,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from ocpp.v16 import call
 from tests.simulator.central import Central
 from tests.simulator.conftest import MakeStation
 
-from ocpp.v16 import call
 from ohmstead_simulator.clock import ManualClock
 from ohmstead_simulator.state import wire_time
 

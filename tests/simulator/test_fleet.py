@@ -4,9 +4,9 @@ import asyncio
 import random
 
 import pytest
+from ocpp.v16 import call
 from tests.simulator.central import Central
 
-from ocpp.v16 import call
 from ohmstead_simulator import life
 from ohmstead_simulator.events import Event
 from ohmstead_simulator.fleet import FleetStats, demo_fleet, run_fleet

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ocpp.v16 import call
 from tests.simulator.central import Central, Received
 
-from ocpp.v16 import call
 from ohmstead_simulator.clock import ManualClock
 from ohmstead_simulator.fleet import FleetStats, run_fleet
 from ohmstead_simulator.scenario import load_scenario, parse_scenario

@@ -1,4 +1,5 @@
 import json
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -122,19 +123,26 @@ class TestCreateStation:
         assert answer.status_code == 201
         assert answer.json()["backoffice_id"] == str(business.id)
 
-    @pytest.mark.parametrize("businesses", [0, 2])
-    async def test_a_system_admin_must_name_one_of_several(
-        self, client: httpx.AsyncClient, world: World, businesses: int
+    async def test_of_several_businesses_the_oldest_is_meant_when_none_is_named(
+        self, client: httpx.AsyncClient, world: World, clock: FrozenClock
     ) -> None:
         admin = await world.admin()
-        made = [await world.backoffice() for _ in range(businesses)]
+        oldest = await world.backoffice(created_at=clock.now() - timedelta(days=2))
+        other = await world.backoffice(created_at=clock.now() - timedelta(days=1))
         answer = await client.post(PATH, headers=admin.headers, json={"name": "Harbour"})
-        assert answer.status_code == 422
-        assert answer.json()["fields"] == {"backoffice_id": "is needed"}
-        for business in made:
-            body = {"name": "Harbour", "backoffice_id": str(business.id)}
-            answer = await client.post(PATH, headers=admin.headers, json=body)
-            assert answer.json()["backoffice_id"] == str(business.id)
+        assert answer.json()["backoffice_id"] == str(oldest.id)
+        body = {"name": "Harbour", "backoffice_id": str(other.id)}
+        answer = await client.post(PATH, headers=admin.headers, json=body)
+        assert answer.json()["backoffice_id"] == str(other.id)
+
+    async def test_the_first_station_of_an_installation_needs_nothing_but_its_name(
+        self, client: httpx.AsyncClient, world: World
+    ) -> None:
+        admin = await world.admin()
+        first = await client.post(PATH, headers=admin.headers, json={"name": "Harbour"})
+        second = await client.post(PATH, headers=admin.headers, json={"name": "Airport"})
+        assert (first.status_code, second.status_code) == (201, 201)
+        assert first.json()["backoffice_id"] == second.json()["backoffice_id"]
 
     async def test_an_unknown_business_is_not_found(self, client: httpx.AsyncClient, world: World) -> None:
         admin = await world.admin()

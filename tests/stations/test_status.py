@@ -59,7 +59,12 @@ async def history(db: Database, charger: Charger) -> list[str]:
 class TestConnector:
     async def test_it_takes_what_it_is_told(self, db: Database, charger: Charger) -> None:
         at = NOW - timedelta(minutes=1)
-        fields = {"error_code": "GroundFailure", "info": "i", "vendor_id": "v", "vendor_error_code": "E7"}
+        fields: dict[str, Any] = {
+            "error_code": "GroundFailure",
+            "info": "i",
+            "vendor_id": "v",
+            "vendor_error_code": "E7",
+        }
         await tell(db, told(charger, "Faulted", at, **fields))
         row = await connector(db, charger)
         assert (row.status, row.status_at, row.status_received_at, row.status_since) == (

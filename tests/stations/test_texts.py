@@ -2,13 +2,13 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from ohmstead.core.errors import NotFound
+from ohmstead.core.text import Text
 from ohmstead.stations.parameters import charger_id_of_path
 from ohmstead.stations.texts import (
     Amenities,
     ChargerIdText,
     Country,
     Password,
-    Text,
     TimeZone,
     WebAddress,
     charger_id_fault,

@@ -19,7 +19,7 @@ from ohmstead.core.http import Now
 
 bearer = HTTPBearer(
     auto_error=False,
-    scheme_name="Access token",
+    scheme_name="AccessToken",
     bearerFormat="JWT",
     description="The `accessToken` that `POST /api/auth/login` answers.",
 )
@@ -111,3 +111,10 @@ def require(*roles: Role) -> Callable[..., Awaitable[Principal]]:
         return known
 
     return principal
+
+
+Anybody = Annotated[Principal, Depends(require(*Role))]
+Staff = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE, Role.OPERATOR))]
+"""Who sees and runs stations and chargers."""
+Manager = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE))]
+"""Who may also change what there is."""

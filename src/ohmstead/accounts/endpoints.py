@@ -2,17 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Request
 
-from ohmstead.accounts.access import principal_of, require
-from ohmstead.accounts.models import Role, UserStatus
-from ohmstead.accounts.principal import Principal
+from ohmstead.accounts.access import Anybody, principal_of
+from ohmstead.accounts.models import UserStatus
 from ohmstead.accounts.queries import user_with_business
 from ohmstead.accounts.schemas import Profile, SignedIn, SignIn
-from ohmstead.accounts.sign_in import SignInAttempts, TooManyAttempts, sign_in
-from ohmstead.core.http import STATUS_OF, ErrorBody, Now, UnitOfWork, error_response
+from ohmstead.accounts.sign_in import SignInAttempts, sign_in
+from ohmstead.core.http import Now, UnitOfWork
+from ohmstead.core.openapi import refuses
 
-router = APIRouter(prefix="/api/auth", tags=["auth"])
+router = APIRouter(prefix="/api/auth", tags=["Auth"])
 
 
 def sign_in_attempts(request: Request) -> SignInAttempts:
@@ -28,17 +28,16 @@ def sign_in_attempts(request: Request) -> SignInAttempts:
     "/login",
     response_model=SignedIn,
     responses={
-        401: {"model": ErrorBody, "description": "Wrong credentials, or the account may not act."},
-        429: {"model": ErrorBody, "description": "Too many failed attempts; see `Retry-After`."},
+        **refuses(401, "Wrong credentials, or the account may not act."),
+        **refuses(429, "Too many failed attempts; see `Retry-After`."),
     },
 )
 async def login(
     body: SignIn,
     request: Request,
-    response: Response,
     now: Now,
     attempts: Annotated[SignInAttempts, Depends(sign_in_attempts)],
-) -> SignedIn | Response:
+) -> SignedIn:
     """Sign in with e-mail address and password.
 
     The answer's `accessToken` goes into the header `Authorization: Bearer ...` of every request. A
@@ -46,20 +45,15 @@ async def login(
     from one address, attempts on that account from there have to wait.
     """
     state = request.app.state
-    try:
-        signed_in = await sign_in(
-            state.database,
-            state.settings,
-            attempts,
-            username=body.username,
-            password=body.password,
-            address=request.client.host if request.client else "",
-            now=now,
-        )
-    except TooManyAttempts as error:
-        headers = {"Retry-After": str(error.retry_after)}
-        return error_response(STATUS_OF[error.kind], error.code, error.message, headers=headers)
-    response.headers["Cache-Control"] = "no-store"
+    signed_in = await sign_in(
+        state.database,
+        state.settings,
+        attempts,
+        username=body.username,
+        password=body.password,
+        address=request.client.host if request.client else "",
+        now=now,
+    )
     user = signed_in.user
     principal = principal_of(user)
     return SignedIn(
@@ -75,7 +69,7 @@ async def login(
 
 
 @router.get("/me", response_model=Profile)
-async def me(session: UnitOfWork, principal: Annotated[Principal, Depends(require(*Role))]) -> Profile:
+async def get_profile(session: UnitOfWork, principal: Anybody) -> Profile:
     """Return the caller: role, business and stations as they are at this moment, not as in the token."""
     user, business = await user_with_business(session, principal.user_id)
     return Profile(

@@ -7,16 +7,18 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query
 
 from ohmstead.accounts import id_tags, id_tags_queries
-from ohmstead.accounts.access import require
+from ohmstead.accounts.access import Manager, Staff
 from ohmstead.accounts.id_tags_schemas import IdTagChange, IdTagCreate, IdTagItem
-from ohmstead.accounts.models import Role, TokenStatus
-from ohmstead.accounts.principal import Principal
-from ohmstead.core.http import Now, Page, Paging, UnitOfWork
+from ohmstead.accounts.models import TokenStatus
+from ohmstead.core.http import Now, UnitOfWork
+from ohmstead.core.openapi import refuses
+from ohmstead.core.paging import Page, Paging
 
-router = APIRouter(prefix="/api/admin/id-tags", tags=["id tags"])
+router = APIRouter(prefix="/api/admin/id-tags", tags=["Id tags"])
 
-Reader = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE, Role.OPERATOR))]
 ENCODED_SLASH = re.compile("%2f", re.IGNORECASE)
+TAKEN = refuses(409, "The business has a tag of this text already, in whatever case.")
+AMBIGUOUS = refuses(409, "Several businesses have a tag of this text: name it by its id.")
 
 
 def named(
@@ -29,20 +31,19 @@ def named(
 
 
 Named = Annotated[str, Depends(named)]
-Writer = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE))]
 
 
 @router.get("", response_model=Page[IdTagItem])
 async def list_id_tags(
     *,
     session: UnitOfWork,
-    principal: Reader,
+    principal: Staff,
     paging: Annotated[Paging, Depends()],
-    status: TokenStatus | None = None,
-    backoffice_id: UUID | None = None,
+    status: Annotated[TokenStatus | None, Query(description="Only tags with this status.")] = None,
+    backoffice_id: Annotated[UUID | None, Query(description="Only tags of this business.")] = None,
     sort: Annotated[
         str, Query(max_length=40, description="`id_tag` or `created_at`, each also with `-`.")
-    ] = ("id_tag"),
+    ] = "id_tag",
 ) -> Page[IdTagItem]:
     """List the id tags of the caller's business, for a SystemAdmin all; `q` searches tag, parent and owner.
 
@@ -51,26 +52,25 @@ async def list_id_tags(
     found = await id_tags_queries.list_id_tags(
         session, principal, paging, status=status, backoffice_id=backoffice_id, sort=sort
     )
-    items = [IdTagItem.model_validate(token) for token in found.rows]
-    return Page(items=items, next_cursor=found.next_cursor, total=found.total)
+    return found.page(IdTagItem.model_validate(token) for token in found.rows)
 
 
-@router.post("", status_code=201, response_model=IdTagItem)
-async def create_id_tag(body: IdTagCreate, session: UnitOfWork, principal: Writer, now: Now) -> IdTagItem:
+@router.post("", status_code=201, response_model=IdTagItem, responses=TAKEN)
+async def create_id_tag(body: IdTagCreate, session: UnitOfWork, principal: Manager, now: Now) -> IdTagItem:
     """Make an id tag. 409 when the business has it already, in whatever case."""
     token = await id_tags.create_id_tag(session, principal, now=now, **body.model_dump())
     return IdTagItem.model_validate(token)
 
 
-@router.get("/{id_tag}", response_model=IdTagItem)
-async def get_id_tag(id_tag: Named, session: UnitOfWork, principal: Reader) -> IdTagItem:
+@router.get("/{id_tag}", response_model=IdTagItem, responses=AMBIGUOUS)
+async def get_id_tag(id_tag: Named, session: UnitOfWork, principal: Staff) -> IdTagItem:
     """Get one id tag, by its text in any case or by its id."""
     return IdTagItem.model_validate(await id_tags_queries.find_id_tag(session, principal, id_tag))
 
 
-@router.put("/{id_tag}", response_model=IdTagItem)
+@router.put("/{id_tag}", response_model=IdTagItem, responses=TAKEN)
 async def change_id_tag(
-    id_tag: Named, body: IdTagChange, session: UnitOfWork, principal: Writer, now: Now
+    id_tag: Named, body: IdTagChange, session: UnitOfWork, principal: Manager, now: Now
 ) -> IdTagItem:
     """Change an id tag; members that are absent stay. It may be renamed: 409 when the new name is taken."""
     changes = body.model_dump(exclude_unset=True)
@@ -78,7 +78,7 @@ async def change_id_tag(
     return IdTagItem.model_validate(token)
 
 
-@router.delete("/{id_tag}", status_code=204)
-async def delete_id_tag(id_tag: Named, session: UnitOfWork, principal: Writer) -> None:
+@router.delete("/{id_tag}", status_code=204, responses=AMBIGUOUS)
+async def delete_id_tag(id_tag: Named, session: UnitOfWork, principal: Manager) -> None:
     """Delete an id tag. Its sessions stay and keep its text."""
     await id_tags.delete_id_tag(session, principal, id_tag)

@@ -5,13 +5,16 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, false, func, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ohmstead.accounts.keyset import Slice, searched, slice_of, text_key, time_key
 from ohmstead.accounts.models import Role, Token, TokenStatus
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.errors import Conflict, NotFound
-from ohmstead.core.http import Paging
+from ohmstead.core.paging import Order, Paging, Slice, containing, text_key, time_key, uuid_key
 
-SORTS = {"id_tag": text_key(func.lower(Token.id_tag)), "created_at": time_key(Token.created_at)}
+ORDER = Order(
+    keys={"id_tag": text_key(func.lower(Token.id_tag)), "created_at": time_key(Token.created_at)},
+    tie=uuid_key(Token.id),
+    default="id_tag",
+)
 
 LONGEST_TAG = 20
 
@@ -35,17 +38,17 @@ async def list_id_tags(
     *,
     status: TokenStatus | None = None,
     backoffice_id: UUID | None = None,
-    sort: str = "id_tag",
+    sort: str | None = None,
 ) -> Slice[Token]:
     """Return a page of tags in the caller's scope; `q` searches tag, parent and owner."""
     query = select(Token).where(
-        visible_to(principal), *searched(paging.q, Token.id_tag, Token.parent_id_tag, Token.owner)
+        visible_to(principal), containing(paging.q, Token.id_tag, Token.parent_id_tag, Token.owner)
     )
     if status is not None:
         query = query.where(Token.status == status)
     if backoffice_id is not None:
         query = query.where(Token.backoffice_id == backoffice_id)
-    return await slice_of(session, query, key=Token.id, sorts=SORTS, sort=sort, paging=paging)
+    return await ORDER.slice(session, query, paging, sort)
 
 
 async def find_id_tag(session: AsyncSession, principal: Principal, name: str) -> Token:

@@ -6,8 +6,10 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, StringConstraints, field_validator
 
 from ohmstead.accounts.models import TokenStatus
-from ohmstead.accounts.schemas import MomentIn, Text, not_null
+from ohmstead.accounts.schemas import not_null
 from ohmstead.core.http import Schema, UtcTime
+from ohmstead.core.text import Text
+from ohmstead.core.times import MomentIn
 
 
 def printable(text: str) -> str:

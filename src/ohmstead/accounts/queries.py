@@ -5,12 +5,15 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, false, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ohmstead.accounts.keyset import Slice, searched, slice_of, text_key, time_key
 from ohmstead.accounts.models import Backoffice, Role, User, UserStatus
 from ohmstead.accounts.principal import Principal
-from ohmstead.core.http import Paging
+from ohmstead.core.paging import Order, Paging, Slice, containing, text_key, time_key, uuid_key
 
-SORTS = {"email": text_key(User.email), "created_at": time_key(User.created_at)}
+ORDER = Order(
+    keys={"email": text_key(User.email), "created_at": time_key(User.created_at)},
+    tie=uuid_key(User.id),
+    default="email",
+)
 
 
 def managed_by(principal: Principal) -> ColumnElement[bool]:
@@ -29,15 +32,15 @@ async def list_users(
     *,
     role: Role | None = None,
     status: UserStatus | None = None,
-    sort: str = "email",
+    sort: str | None = None,
 ) -> Slice[User]:
     """Return a page of the users that the caller manages; `q` searches the e-mail address."""
-    query = select(User).where(managed_by(principal), *searched(paging.q, User.email))
+    query = select(User).where(managed_by(principal), containing(paging.q, User.email))
     if role is not None:
         query = query.where(User.role == role)
     if status is not None:
         query = query.where(User.status == status)
-    return await slice_of(session, query, key=User.id, sorts=SORTS, sort=sort, paging=paging)
+    return await ORDER.slice(session, query, paging, sort)
 
 
 async def user_with_business(session: AsyncSession, user_id: UUID) -> tuple[User, Backoffice | None]:

@@ -1,21 +1,13 @@
 """What comes in and goes out over HTTP: signing in, profiles, users."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator
 from pydantic.alias_generators import to_camel
 
 from ohmstead.accounts.models import Role, UserStatus
 from ohmstead.core.http import Schema, UtcTime
-
-
-def without_nul(text: str) -> str:
-    """Refuse what PostgreSQL cannot store."""
-    if "\x00" in text:
-        raise ValueError("must not contain a NUL character")
-    return text
 
 
 def not_null(value: Any) -> Any:
@@ -24,19 +16,6 @@ def not_null(value: Any) -> Any:
         raise ValueError("must not be null; leave it out to keep it as it is")
     return value
 
-
-def in_utc(moment: datetime) -> datetime:
-    """Move an aware time to UTC; one that leaves the calendar by it is refused."""
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("is outside of the calendar") from error
-
-
-Text = Annotated[str, AfterValidator(without_nul)]
-
-MomentIn = Annotated[AwareDatetime, AfterValidator(in_utc)]
-"""A time with its offset; without one nobody knows what it means."""
 
 Password = Annotated[str, StringConstraints(min_length=1, max_length=1024, strip_whitespace=False)]
 """Blanks at the ends of a password belong to it."""

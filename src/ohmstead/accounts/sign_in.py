@@ -34,8 +34,8 @@ class TooManyAttempts(DomainError):
     code = "TooManyAttempts"
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__(f"Too many attempts to sign in. Try again in {retry_after} seconds.")
-        self.retry_after = retry_after
+        message = f"Too many attempts to sign in. Try again in {retry_after} seconds."
+        super().__init__(message, retry_after=retry_after)
 
 
 class SignInAttempts:

@@ -4,19 +4,18 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 
 from ohmstead.accounts import queries, service
-from ohmstead.accounts.access import require
+from ohmstead.accounts.access import Manager
 from ohmstead.accounts.models import Role, UserStatus
-from ohmstead.accounts.principal import Principal
 from ohmstead.accounts.schemas import UserChange, UserItem
-from ohmstead.core.http import Page, Paging, UnitOfWork
+from ohmstead.core.http import UnitOfWork
 from ohmstead.core.live import LiveBus
+from ohmstead.core.openapi import refuses
+from ohmstead.core.paging import Page, Paging
 
-router = APIRouter(prefix="/api/admin/users", tags=["users"])
-
-Manager = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE))]
+router = APIRouter(prefix="/api/admin/users", tags=["Users"])
 
 
 async def rights_changed(request: Request) -> AsyncIterator[set[UUID]]:
@@ -41,21 +40,27 @@ async def list_users(
     session: UnitOfWork,
     principal: Manager,
     paging: Annotated[Paging, Depends()],
-    role: Role | None = None,
-    status: UserStatus | None = None,
+    role: Annotated[Role | None, Query(description="Only users with this role.")] = None,
+    status: Annotated[UserStatus | None, Query(description="Only users with this status.")] = None,
     sort: Annotated[str, Query(max_length=40, description="`email` or `created_at`, each also with `-`.")] = (
         "email"
     ),
 ) -> Page[UserItem]:
     """List users: a SystemAdmin sees all, a Backoffice those of its business. `q` searches the e-mail."""
     found = await queries.list_users(session, principal, paging, role=role, status=status, sort=sort)
-    items = [UserItem.model_validate(user) for user in found.rows]
-    return Page(items=items, next_cursor=found.next_cursor, total=found.total)
+    return found.page(UserItem.model_validate(user) for user in found.rows)
 
 
-@router.put("/{user_id}", response_model=UserItem)
+@router.put(
+    "/{user_id}", response_model=UserItem, responses=refuses(409, "Nobody deactivates the own account.")
+)
 async def change_user(
-    *, changed: RightsChanged, user_id: UUID, body: UserChange, session: UnitOfWork, principal: Manager
+    *,
+    changed: RightsChanged,
+    user_id: Annotated[UUID, Path(description="The id of a user.")],
+    body: UserChange,
+    session: UnitOfWork,
+    principal: Manager,
 ) -> UserItem:
     """Activate or deactivate a user, or give an Operator its stations; what is absent stays.
 

@@ -4,11 +4,9 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 
-from ohmstead.accounts.access import require
-from ohmstead.accounts.models import Role
-from ohmstead.accounts.principal import Principal
+from ohmstead.accounts.access import Staff
 from ohmstead.charging import queries, service
 from ohmstead.charging.models import ClosedBy, MeterValue, SessionStatus
 from ohmstead.charging.schemas import (
@@ -18,37 +16,36 @@ from ohmstead.charging.schemas import (
     Plot,
     PlotPoint,
     SampledValueOut,
-    TimeFilter,
     TransactionOut,
 )
 from ohmstead.core.clock import Clock
 from ohmstead.core.db import Database
-from ohmstead.core.errors import Conflict, Invalid
-from ohmstead.core.http import Now, Page, Paging, UnitOfWork
+from ohmstead.core.errors import Conflict
+from ohmstead.core.http import Now, UnitOfWork
+from ohmstead.core.openapi import refuses
+from ohmstead.core.paging import Page, Paging
+from ohmstead.core.text import Text
+from ohmstead.core.times import Within
 from ohmstead.link.links import Answer, ChargerOffline, Links
 from ohmstead.ocpp.v16.measurands import normalise
-from ohmstead.stations.texts import Text
 
-router = APIRouter(prefix="/api/admin/transactions", tags=["transactions"])
+router = APIRouter(prefix="/api/admin/transactions", tags=["Transactions"])
 
-Staff = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE, Role.OPERATOR))]
+TransactionId = Annotated[str, Path(description="The id of a transaction, or its `ocpp_transaction_id`.")]
 
 
 def wanted_transactions(
     *,
     paging: Annotated[Paging, Depends()],
+    within: Within,
     charger: Annotated[Text | None, Query(max_length=48, description="Id of a charger.")] = None,
     station: Annotated[UUID | None, Query(description="Id of a station.")] = None,
-    connector: Annotated[int | None, Query(ge=0, lt=2**31)] = None,
+    connector: Annotated[int | None, Query(ge=0, lt=2**31, description="Number of a connector.")] = None,
     id_tag: Annotated[Text | None, Query(max_length=20, description="Without regard to case.")] = None,
-    status: Annotated[SessionStatus | None, Query()] = None,
+    status: Annotated[SessionStatus | None, Query(description="Only those with this status.")] = None,
     unmatched: Annotated[bool | None, Query(description="Stops that belong to no session.")] = None,
-    since: Annotated[TimeFilter | None, Query(alias="from", description="Included.")] = None,
-    until: Annotated[TimeFilter | None, Query(alias="to", description="Not included.")] = None,
 ) -> queries.TransactionFilter:
     """Read the filters of the list from the query string."""
-    if since is not None and until is not None and since > until:
-        raise Invalid("`from` lies after `to`. Swap them.", fields={"from": "lies after `to`"})
     return queries.TransactionFilter(
         charger=charger,
         station=station,
@@ -56,9 +53,9 @@ def wanted_transactions(
         id_tag=id_tag,
         status=status,
         unmatched=unmatched,
-        since=since,
-        until=until,
-        q=queries.refuse_nul(paging.q),
+        since=within.since,
+        until=within.until,
+        q=paging.q,
     )
 
 
@@ -70,14 +67,14 @@ async def list_transactions(
     wanted: Annotated[queries.TransactionFilter, Depends(wanted_transactions)],
 ) -> Page[TransactionOut]:
     """List sessions, newest first. `q` searches id tags, charger ids and transaction ids."""
-    query = queries.transactions(principal, wanted)
-    return await queries.keyset_page(
-        session, query, paging, queries.NEWEST_SESSION, TransactionOut.model_validate
-    )
+    found = await queries.SESSIONS.slice(session, queries.transactions(principal, wanted), paging)
+    return found.page(TransactionOut.model_validate(row) for row in found.rows)
 
 
 @router.get("/{transaction_id}")
-async def get_transaction(session: UnitOfWork, principal: Staff, transaction_id: str) -> TransactionOut:
+async def get_transaction(
+    session: UnitOfWork, principal: Staff, transaction_id: TransactionId
+) -> TransactionOut:
     """Return one session, by its id or by its `ocpp_transaction_id`."""
     return TransactionOut.model_validate(await queries.transaction(session, principal, transaction_id))
 
@@ -89,7 +86,7 @@ async def list_meter_values(
     principal: Staff,
     now: Now,
     paging: Annotated[Paging, Depends()],
-    transaction_id: str,
+    transaction_id: TransactionId,
     points: Annotated[
         int | None, Query(ge=2, le=2000, description="Thin out to at most this many points, for a plot.")
     ] = None,
@@ -113,17 +110,16 @@ async def list_meter_values(
         )
     if query is None:
         return Page(items=[], next_cursor=None, total=0)
-    return await queries.keyset_page(
-        session, query, paging, queries.SAMPLED, _meter_value_out, oldest_first=True
-    )
+    found = await queries.SAMPLES.slice(session, query, paging)
+    return found.page(_meter_value_out(value) for value in found.rows)
 
 
-@router.post("/{transaction_id}/force-stop")
-async def force_stop(
+@router.post("/{transaction_id}/force-stop", responses=refuses(409, "The transaction has ended already."))
+async def force_stop_transaction(
     request: Request,
     session: UnitOfWork,
     principal: Staff,
-    transaction_id: str,
+    transaction_id: TransactionId,
     body: ForceStop | None = None,
 ) -> ForceStopped:
     """End a session whatever its charger does.

@@ -1,99 +1,33 @@
 """Reads of sessions and meter values."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, or_, select, tuple_
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.principal import Principal
 from ohmstead.charging.energy import EnergyMeter, Sample
 from ohmstead.charging.models import MeterValue, Session, SessionStatus
-from ohmstead.core.errors import Invalid, NotFound
-from ohmstead.core.http import Page, Paging, count, encode_cursor
+from ohmstead.core.errors import NotFound
+from ohmstead.core.paging import Order, containing, number_key, time_key, uuid_key
 
 INT64 = 2**63
 MARGIN = timedelta(days=1)
 """How far a charger's clock may be off before its samples are not looked for (see `charging.energy`)."""
 
-Row = TypeVar("Row")
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, slots=True)
-class SortKey:
-    """A column that a list is ordered by, and how its value is read back from a cursor."""
-
-    column: Any
-    parse: Callable[[Any], Any]
-
-
-async def keyset_page(
-    session: AsyncSession,
-    query: Select[Row],
-    paging: Paging,
-    keys: Sequence[SortKey],
-    item: Callable[[Row], Item],
-    *,
-    oldest_first: bool = False,
-) -> Page[Item]:
-    """Read one page of rows in the order of `keys` (unique together), newest first if not said otherwise.
-
-    Raises `Invalid` for the cursor of another list.
-    """
-    columns = [key.column for key in keys]
-    ordered = query
-    if paging.after is not None:
-        last = _cursor_values(paging.after, keys)
-        row, first, bound = tuple_(*columns), columns[0], last[0]
-        # The row comparison alone does not tell the planner which days of a partitioned table to leave out.
-        if oldest_first:
-            ordered = ordered.where(first >= bound, row > tuple_(*last))
-        else:
-            ordered = ordered.where(first <= bound, row < tuple_(*last))
-    ordered = ordered.order_by(*(column if oldest_first else column.desc() for column in columns))
-    rows = list((await session.scalars(ordered.limit(paging.limit + 1))).all())
-    more = len(rows) > paging.limit
-    rows = rows[: paging.limit]
-    return Page(
-        items=[item(row) for row in rows],
-        next_cursor=encode_cursor(*(getattr(rows[-1], column.key) for column in columns)) if more else None,
-        total=await count(session, query),
-    )
-
-
-def _cursor_values(after: Sequence[Any], keys: Sequence[SortKey]) -> list[Any]:
-    try:
-        return [key.parse(value) for key, value in zip(keys, after, strict=True)]
-    except (TypeError, ValueError, AttributeError):
-        raise Invalid(
-            "The cursor is not one of this list. Leave it out to begin at the first page.",
-            fields={"cursor": "not a cursor of this list"},
-        ) from None
-
-
-def cursor_time(key: Any) -> datetime:
-    """Read a time of a cursor, aware UTC."""
-    moment = datetime.fromisoformat(key)
-    if moment.tzinfo is None:
-        raise ValueError(key)
-    return moment.astimezone(UTC)
-
-
-def cursor_int64(key: Any) -> int:
-    """Read a bigint of a cursor."""
-    if not isinstance(key, int) or not -INT64 <= key < INT64:
-        raise ValueError(key)
-    return key
-
-
-NEWEST_SESSION = (SortKey(Session.occurred_at, cursor_time), SortKey(Session.id, UUID))
-SAMPLED = (SortKey(MeterValue.sampled_at, cursor_time), SortKey(MeterValue.digest, cursor_int64))
+SESSIONS = Order(
+    keys={"occurred_at": time_key(Session.occurred_at)}, tie=uuid_key(Session.id), default="-occurred_at"
+)
+SAMPLES = Order(
+    keys={"sampled_at": time_key(MeterValue.sampled_at)},
+    tie=number_key(MeterValue.digest),
+    default="sampled_at",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +64,9 @@ def transactions(principal: Principal, wanted: TransactionFilter) -> Select[Sess
         query = query.where(Session.occurred_at >= wanted.since)
     if wanted.until is not None:
         query = query.where(Session.occurred_at < wanted.until)
-    if wanted.q is not None:
-        found = [
-            Session.id_tag.icontains(wanted.q, autoescape=True),
-            Session.charger_id.icontains(wanted.q, autoescape=True),
-        ]
-        number = _transaction_number(wanted.q)
-        if number is not None:
-            found.append(Session.ocpp_transaction_id == number)
-        query = query.where(or_(*found))
-    return query
+    found = containing(wanted.q, Session.id_tag, Session.charger_id)
+    number = _transaction_number(wanted.q or "")
+    return query.where(found if number is None else or_(found, Session.ocpp_transaction_id == number))
 
 
 async def transaction(session: AsyncSession, principal: Principal, key: str) -> Session:
@@ -259,13 +186,6 @@ async def plot(session: AsyncSession, row: Session, query: Select[MeterValue], p
         energy = None if register is None else meter.energy.wh
         thinned.append(Bucket(at, register, energy, power, soc))
     return Thinned(thinned, bucket, samples)
-
-
-def refuse_nul(q: str | None) -> str | None:
-    """Return the free text of a search; PostgreSQL knows no NUL character, so it finds nothing."""
-    if q is not None and "\x00" in q:
-        raise Invalid("`q` must not hold the NUL character.", fields={"q": "holds the NUL character"})
-    return q
 
 
 def _transaction_number(text: str) -> int | None:

@@ -1,27 +1,13 @@
 """What the admin API says of sessions (`transactions` there) and takes for them."""
 
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field, PlainSerializer
+from pydantic import BaseModel, Field, PlainSerializer
 
 from ohmstead.core.http import Schema, UtcTime
-from ohmstead.stations.texts import Text
-
-
-def _as_utc(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        return moment.replace(tzinfo=UTC)
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("lies outside of the years 1 to 9999") from None
-
-
-TimeFilter = Annotated[datetime, AfterValidator(_as_utc)]
-"""A time of a query string, aware UTC afterwards; one without a zone is taken as UTC."""
+from ohmstead.core.text import Text
 
 Number = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
 """A decimal that leaves as a JSON number."""

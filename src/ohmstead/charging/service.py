@@ -11,31 +11,30 @@ The rules, with the clauses they follow:
 """
 
 import hashlib
-import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
-from sqlalchemy import func, or_, select, text
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.authorization import TokenDecision, authorize_token
 from ohmstead.accounts.models import TokenStatus
 from ohmstead.charging import events
-from ohmstead.charging.energy import Energy, Sample, session_energy
+from ohmstead.charging.clocks import believable, latest_time, replaces
+from ohmstead.charging.ending import close, connector_power_w, end, measure, take_energy
 from ohmstead.charging.metering import (
     METER_VALUE,
     Metered,
     OpenSession,
-    max_power_w,
     read_meter_values,
 )
-from ohmstead.charging.models import ClosedBy, MeterValue, Session, SessionStatus
+from ohmstead.charging.models import ClosedBy, Session, SessionStatus
+from ohmstead.charging.starting import insert_with_new_id, one_at_a_time, open_sessions, same_start, too_many
 from ohmstead.core.db import publish, raw_connection
 from ohmstead.core.errors import Conflict, NotFound
 from ohmstead.core.facts import write_facts
@@ -43,10 +42,6 @@ from ohmstead.core.jobs import emit
 from ohmstead.stations.models import Charger, Connector, ConnectorStatus, Registration
 
 CONCURRENT = "ConcurrentTx"
-MAX_TRANSACTION_ID = 2**31 - 1
-BELIEVABLE_PAST = timedelta(days=5 * 365)
-BELIEVABLE_FUTURE = timedelta(days=1)
-END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +105,11 @@ async def start(
     A tag that may not charge still gets a session and an id: the charger may deliver energy all the
     same, and decides by the status whether to stop (StopTransactionOnInvalidId).
     """
-    await _one_at_a_time(session, charger.id)
+    await one_at_a_time(session, charger.id)
     decision = await authorize(session, charger, id_tag, now)
-    power = max_power_w(
-        await session.scalar(
-            select(Connector.max_power_kw).where(
-                Connector.charger_id == charger.id, Connector.connector_id == connector_id
-            )
-        )
-    )
-    open_here = await _open_sessions(session, charger.id, connector_id)
-    same = await _same_start(
+    power = await connector_power_w(session, charger.id, connector_id)
+    open_here = await open_sessions(session, charger.id, connector_id)
+    same = await same_start(
         session,
         charger.id,
         connector_id=connector_id,
@@ -128,15 +117,15 @@ async def start(
         meter_start=meter_start,
         started_at=started_at,
     )
-    if same is not None and (same.status == SessionStatus.ACTIVE or _believable(started_at, now)):
+    if same is not None and (same.status == SessionStatus.ACTIVE or believable(started_at, now)):
         return Started(same, same.id_tag_status or decision.status, decision, power)
     replaced = []
     for known in open_here:
-        if _replaces(started_at, known, now):
-            await _close(session, known, reason="ReplacedByNewStart", by=ClosedBy.RULE, at=None, now=now)
+        if replaces(started_at, known, now):
+            await close(session, known, reason="ReplacedByNewStart", by=ClosedBy.RULE, at=None, now=now)
             replaced.append(known.ocpp_transaction_id or 0)
     status: str = decision.status
-    if decision.status is TokenStatus.ACCEPTED and await _too_many(session, decision):
+    if decision.status is TokenStatus.ACCEPTED and await too_many(session, decision):
         status = CONCURRENT
     row = Session(
         id=uuid4(),
@@ -160,7 +149,7 @@ async def start(
         last_sample_at=started_at,
         anomalies=[],
     )
-    await _insert_with_new_id(session, row)
+    await insert_with_new_id(session, row)
     publish(session, events.session_event("session.started", row))
     await emit(session, events.SESSION_STARTED, session_id=str(row.id))
     return Started(row, status, decision, power, tuple(replaced))
@@ -168,7 +157,7 @@ async def start(
 
 async def stop(session: AsyncSession, charger: ChargerRef, told: Stop, now: datetime) -> Session:
     """Take a StopTransaction (OCPP 1.6 6.49); returns the session that it ended, or the unmatched record."""
-    await _one_at_a_time(session, charger.id)
+    await one_at_a_time(session, charger.id)
     row = None
     if told.transaction_id is not None and told.stopped_at is not None:
         row = await session.scalar(
@@ -203,7 +192,7 @@ async def stop(session: AsyncSession, charger: ChargerRef, told: Stop, now: date
         closed = f"closed by us as {row.stop_reason}, corrected by the charger's own stop"
         notes = [{"kind": "closed_before_stop", "at": None, "detail": closed}]
     row.stop_reason = told.reason
-    await _end(session, row, by=ClosedBy.CHARGER, now=now, notes=notes)
+    await end(session, row, by=ClosedBy.CHARGER, now=now, notes=notes)
     await emit(
         session, events.SESSION_CORRECTED if corrects else events.SESSION_ENDED, session_id=str(row.id)
     )
@@ -269,11 +258,11 @@ async def close_session(
     row = await session.get(Session, session_id)
     if row is None:
         raise NotFound("There is no such transaction.")
-    await _one_at_a_time(session, row.charger_id)
+    await one_at_a_time(session, row.charger_id)
     await session.refresh(row, with_for_update=True)
     if row.status != SessionStatus.ACTIVE:
         raise Conflict("The transaction has ended already.", code="TransactionEnded")
-    await _close(session, row, reason=reason, by=closed_by, at=at, now=now)
+    await close(session, row, reason=reason, by=closed_by, at=at, now=now)
     return row
 
 
@@ -322,7 +311,7 @@ async def add_meter_values(
 
     The energy of their session is worked out anew from all that is stored. Returns that session.
     """
-    await _one_at_a_time(session, charger.id)
+    await one_at_a_time(session, charger.id)
     await write_facts(await raw_connection(session), METER_VALUE, [value.row for value in values])
     if transaction_id is None:
         return None
@@ -338,10 +327,10 @@ async def add_meter_values(
     before = row.energy_wh
     if row.stopped_at is not None and row.closed_by != ClosedBy.CHARGER:
         # When it ended was our guess: a later value of it knows better.
-        believable = [value.sampled_at for value in values if value.sampled_at <= _latest(row, now)]
-        row.stopped_at = max([row.stopped_at, *believable])
-    energy = await _measure(session, row)
-    _take(row, energy)
+        believed = [value.sampled_at for value in values if value.sampled_at <= latest_time(row, now)]
+        row.stopped_at = max([row.stopped_at, *believed])
+    energy = await measure(session, row)
+    take_energy(row, energy)
     newest = max(values, key=lambda value: value.sampled_at)
     if row.last_sample_at is None or newest.sampled_at >= row.last_sample_at:
         row.last_sample_at = newest.sampled_at
@@ -358,12 +347,7 @@ async def add_meter_values(
 
 async def open_session_of(session: AsyncSession, row: Session) -> OpenSession:
     """Return the gateway's short form of an open session."""
-    power = await session.scalar(
-        select(Connector.max_power_kw).where(
-            Connector.charger_id == row.charger_id, Connector.connector_id == row.connector_id
-        )
-    )
-    return short_form(row, max_power_w(power))
+    return short_form(row, await connector_power_w(session, row.charger_id, row.connector_id))
 
 
 def short_form(row: Session, power: int) -> OpenSession:
@@ -383,186 +367,3 @@ def short_form(row: Session, power: int) -> OpenSession:
         soc_percent=row.soc_percent,
         trusted=not row.anomalies,
     )
-
-
-def _replaces(started_at: datetime, known: Session, now: datetime) -> bool:
-    """Tell whether a new start ends an open one on its connector.
-
-    An older start that was queued while offline does not end the newer, live one. A charger without a
-    clock cannot say which is older: then the one that arrives last is the new one.
-    """
-    return not _believable(started_at, now) or known.started_at is None or known.started_at <= started_at
-
-
-def _believable(started_at: datetime, now: datetime) -> bool:
-    """Tell whether a charger's time can be one of a clock that was set."""
-    return now - BELIEVABLE_PAST <= started_at <= now + BELIEVABLE_FUTURE
-
-
-async def _same_start(
-    session: AsyncSession,
-    charger_id: str,
-    *,
-    connector_id: int,
-    id_tag: str,
-    meter_start: int,
-    started_at: datetime,
-) -> Session | None:
-    """Return the session of an equal start whose stop has not come: an open one before one that we closed."""
-    rows = await session.scalars(
-        select(Session)
-        .where(
-            Session.charger_id == charger_id,
-            Session.occurred_at == started_at,
-            Session.started_at == started_at,
-            Session.connector_id == connector_id,
-            Session.meter_start == meter_start,
-            Session.unmatched.is_(False),
-            Session.closed_by.is_distinct_from(ClosedBy.CHARGER),
-        )
-        .order_by((Session.status == SessionStatus.ACTIVE).desc(), Session.received_at.desc())
-    )
-    return next((row for row in rows if (row.id_tag or "").lower() == id_tag.lower()), None)
-
-
-async def _one_at_a_time(session: AsyncSession, charger_id: str) -> None:
-    """Let one charger's starts and stops wait for each other, on whichever socket they come."""
-    await session.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended('charging:' || :charger, 0))"),
-        {"charger": charger_id},
-    )
-
-
-async def _open_sessions(session: AsyncSession, charger_id: str, connector_id: int) -> list[Session]:
-    rows = await session.scalars(
-        select(Session)
-        .where(
-            Session.charger_id == charger_id,
-            Session.connector_id == connector_id,
-            Session.status == SessionStatus.ACTIVE,
-            Session.unmatched.is_(False),
-        )
-        .order_by(Session.started_at)
-    )
-    return list(rows.all())
-
-
-async def _too_many(session: AsyncSession, decision: TokenDecision) -> bool:
-    if decision.max_concurrent_sessions is None or decision.token_id is None:
-        return False
-    running = await session.scalar(
-        select(func.count()).where(
-            Session.token_id == decision.token_id,
-            Session.status == SessionStatus.ACTIVE,
-            or_(Session.id_tag_status == TokenStatus.ACCEPTED, Session.id_tag_status.is_(None)),
-        )
-    )
-    return (running or 0) >= decision.max_concurrent_sessions
-
-
-async def _insert_with_new_id(session: AsyncSession, row: Session) -> None:
-    """Insert with a random transaction id: unguessable (SteVe's were not), unique, a positive int32."""
-    while True:
-        row.ocpp_transaction_id = secrets.randbelow(MAX_TRANSACTION_ID) + 1
-        taken = await session.scalar(
-            select(Session.id).where(
-                Session.ocpp_transaction_id == row.ocpp_transaction_id, Session.unmatched.is_(False)
-            )
-        )
-        if taken is None:
-            break
-    session.add(row)
-    try:
-        await session.flush()
-    except IntegrityError as error:
-        # Another process drew the same number in this very moment, or took the same start: the charger
-        # sends again and finds it.
-        raise Conflict("The transaction was started at the same moment elsewhere. Send it again.") from error
-
-
-async def _close(
-    session: AsyncSession, row: Session, *, reason: str, by: ClosedBy, at: datetime | None, now: datetime
-) -> None:
-    row.stopped_at = at or _last_sign(row, now)
-    row.stop_reason = reason
-    note = {"kind": "closed_without_stop", "at": None, "detail": f"no StopTransaction came: {reason}"}
-    await _end(session, row, by=by, now=now, notes=[note])
-    await emit(session, events.SESSION_ENDED, session_id=str(row.id))
-    if by is ClosedBy.RULE:
-        await emit(session, events.SESSION_CLOSED_BY_RULE, session_id=str(row.id))
-
-
-def _last_sign(row: Session, now: datetime) -> datetime:
-    """Return when a session ended whose stop never came: the time of its last value.
-
-    One stray value from years ahead does not count: then it is as long after the start as by our clock.
-    """
-    if row.last_sample_at is None or row.last_sample_at <= _latest(row, now):
-        return row.last_sample_at or now
-    return _by_our_clock(row, now)
-
-
-def _latest(row: Session, now: datetime) -> datetime:
-    """Return the latest time that a value of a session can have, by our clock and by its charger's."""
-    latest = max(now, _by_our_clock(row, now))
-    return latest + BELIEVABLE_FUTURE if latest < END_OF_TIME - BELIEVABLE_FUTURE else latest
-
-
-def _by_our_clock(row: Session, now: datetime) -> datetime:
-    """Return what the charger's clock should show now, if it goes on as ours does since the start came."""
-    started_at = row.started_at or row.received_at
-    return started_at + min(max(now - row.received_at, timedelta()), END_OF_TIME - started_at)
-
-
-async def _end(
-    session: AsyncSession, row: Session, *, by: ClosedBy, now: datetime, notes: list[dict[str, Any]]
-) -> None:
-    row.status = SessionStatus.COMPLETED
-    row.closed_by = by
-    row.closed_at = now
-    row.power_w = 0.0
-    _take(row, await _measure(session, row), notes)
-    await session.flush()
-    publish(session, events.session_event("session.ended", row))
-
-
-async def _measure(session: AsyncSession, row: Session) -> Energy:
-    """Work out the energy of a session from all the values that are stored of it."""
-    if row.started_at is None:
-        raise ValueError("only an unmatched record has no start, and it has no energy")
-    samples = await session.execute(
-        select(MeterValue.sampled_at, MeterValue.register_wh).where(
-            MeterValue.charger_id == row.charger_id,
-            MeterValue.transaction_id == row.ocpp_transaction_id,
-            MeterValue.connector_id == row.connector_id,
-            MeterValue.register_wh.is_not(None),
-        )
-    )
-    power = await session.scalar(
-        select(Connector.max_power_kw).where(
-            Connector.charger_id == row.charger_id, Connector.connector_id == row.connector_id
-        )
-    )
-    return session_energy(
-        meter_start=None if row.meter_start is None else Decimal(row.meter_start),
-        started_at=row.started_at,
-        samples=[Sample(at, register) for at, register in samples if register is not None],
-        meter_stop=None if row.meter_stop is None else Decimal(row.meter_stop),
-        stopped_at=row.stopped_at,
-        max_power_w=max_power_w(power),
-    )
-
-
-def _take(row: Session, energy: Energy, notes: list[dict[str, Any]] | None = None) -> None:
-    """Put the measured energy and what was odd into the row; notes on how it was closed stay."""
-    kept = [note for note in row.anomalies if str(note["kind"]).startswith("closed_")]
-    row.energy_wh = energy.wh
-    row.register_wh = energy.register_wh
-    row.anomalies = [
-        *kept,
-        *(notes or []),
-        *(
-            {"kind": one.kind, "at": one.at.isoformat() if one.at else None, "detail": one.detail}
-            for one in energy.anomalies
-        ),
-    ]

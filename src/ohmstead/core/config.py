@@ -129,6 +129,7 @@ class Settings(BaseSettings):
     message_log_days: int = Field(30, ge=1)
     meter_value_days: int = Field(730, ge=1)
     connection_log_days: int = Field(90, ge=1)
+    history_days: int = Field(365, ge=1)
     refusal_log_rows: int = Field(10_000, ge=0)
     stale_session_minutes: int = Field(15, ge=1)
 

@@ -87,13 +87,16 @@ class Database:
             max_overflow=pool_size,
             pool_timeout=5,
             pool_pre_ping=False,
+            hide_parameters=True,
             json_serializer=lambda value: orjson.dumps(value, default=str).decode(),
             json_deserializer=orjson.loads,
             connect_args={"connect_timeout": 5, "options": "-c timezone=UTC -c statement_timeout=30000"},
         )
         self.bind: AsyncEngine | AsyncConnection = self.engine
         self._open: WeakSet[psycopg.AsyncConnection[Any]] = WeakSet()
-        event.listen(self.engine.sync_engine, "connect", lambda made, _: self._open.add(made.driver_connection))
+        event.listen(
+            self.engine.sync_engine, "connect", lambda made, _: self._open.add(made.driver_connection)
+        )
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
@@ -124,7 +127,7 @@ class Database:
             self.on_commit(published)
 
     def cut(self) -> None:
-        """End every connection of the pool at once, for a database that hangs: who waits gets `Unavailable`."""
+        """End every connection of the pool, for a database that hangs: who waits gets `Unavailable` now."""
         for connection in list(self._open):
             cut(connection)
 

@@ -1,7 +1,7 @@
 """The errors of the domains.
 
 A domain says what went wrong and how to mend it; it knows no HTTP status and no OCPP code. One
-table at each edge (`core.http`, `gateway.errors`) translates the kind.
+table at each edge (`core.http`, `gateway.server`) translates the kind.
 """
 
 from collections.abc import Mapping
@@ -26,6 +26,7 @@ class DomainError(Exception):
 
     `code` is a stable CamelCase name for programs, the message is a sentence for people that says
     what to do, `detail` adds facts, `fields` maps the name of each faulty input to its fault.
+    `retry_after` is after how many seconds the same may succeed, where that is known.
     """
 
     kind: Kind = Kind.RULE
@@ -39,11 +40,13 @@ class DomainError(Exception):
         code: str | None = None,
         kind: Kind | None = None,
         fields: Mapping[str, str] | None = None,
+        retry_after: int | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.detail = detail
         self.fields = dict(fields or {})
+        self.retry_after = retry_after
         if code is not None:
             self.code = code
         if kind is not None:

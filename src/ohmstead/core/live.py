@@ -17,6 +17,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from ohmstead.core import metrics
+
 
 class Topic(StrEnum):
     """What can be watched."""
@@ -161,6 +163,7 @@ class LiveBus:
         """End a listener from this side: `slow`, or `scope` when what it may see has changed."""
         self.unsubscribe(subscription)
         subscription.end(why)
+        metrics.LIVE_DROPPED.labels(why).inc()
 
     def drop_user(self, user_id: UUID) -> None:
         """End every listener of a user whose rights changed; it signs on again with the new ones."""

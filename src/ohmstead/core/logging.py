@@ -16,6 +16,7 @@ from ohmstead.core.config import Settings
 from ohmstead.ocpp.masking import mask
 
 MASKED = "***"
+DEEPEST = 4
 SECRET_WORDS = ("password", "passwd", "secret", "authorization", "cookie", "access_token", "api_key")
 QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "procrastinate", "alembic", "websockets")
 
@@ -23,11 +24,20 @@ QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "procrastinate", "alembic
 def mask_secrets(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Hide what is named like a secret, and secrets inside of texts (passwords in URLs)."""
     for key, value in record.items():
-        if any(word in key.lower() for word in SECRET_WORDS):
-            record[key] = MASKED
-        elif isinstance(value, str):
-            record[key] = mask(None, value)
+        record[key] = _shown(key, value, DEEPEST)
     return record
+
+
+def _shown(key: str, value: Any, depth: int) -> Any:
+    if any(word in key.lower() for word in SECRET_WORDS):
+        return MASKED
+    if isinstance(value, str):
+        return mask(None, value)
+    if isinstance(value, dict) and depth:
+        return {inner: _shown(str(inner), held, depth - 1) for inner, held in value.items()}
+    if isinstance(value, list) and depth:
+        return [_shown("", held, depth - 1) for held in value]
+    return value
 
 
 def setup_logging(settings: Settings, tail: Processor | None = None) -> None:
@@ -43,11 +53,15 @@ def setup_logging(settings: Settings, tail: Processor | None = None) -> None:
     if tail is not None:
         shared.append(tail)
     machine = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
-    last: list[Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    render: Processor = (
+        structlog.processors.JSONRenderer()
         if machine
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
+    # Masked again: the text of an exception may hold a URL with its password.
+    last: list[Processor] = [structlog.processors.format_exc_info, mask_secrets, render]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

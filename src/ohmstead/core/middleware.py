@@ -12,14 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ohmstead.core import metrics
+from ohmstead.core.families import in_one_case
 from ohmstead.core.http import crash_response, error_response
 
 logger = structlog.stdlib.get_logger("ohmstead.http")
 
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
-FAMILIES: Final = re.compile(
-    r"^/api/(auth|backoffice|station|operator|evowner|booking|bookings|sessions)(?=/|$)", re.IGNORECASE
-)
 SLASH: Final = re.compile(r"%2[fF]")
 HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -138,4 +136,4 @@ def _normalise(scope: Scope) -> None:
     if raw and SLASH.search(raw.decode("latin-1")):
         kept = SLASH.sub("%252F", raw.decode("latin-1").partition("?")[0])
         scope["path"] = unquote(kept)
-    scope["path"] = FAMILIES.sub(lambda found: found.group().lower(), scope["path"])
+    scope["path"] = in_one_case(scope["path"])

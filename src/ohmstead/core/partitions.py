@@ -36,7 +36,8 @@ async def maintain(session: AsyncSession, table: Partitioned, today: date) -> No
     Two servers that do it at once wait for each other.
     """
     await session.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended('partitions:' || :table, 0))"), {"table": table.table}
+        text("SELECT pg_advisory_xact_lock(hashtextextended('partitions:' || :table, 0))"),
+        {"table": table.table},
     )
     existing = await _days(session, table)
     for offset in range(-DAYS_BEHIND, DAYS_AHEAD + 1):

@@ -7,21 +7,16 @@ from typing import Annotated, Any, Literal
 import orjson
 from fastapi import APIRouter, Depends, Query
 
-from ohmstead.accounts.access import require
-from ohmstead.accounts.models import Role
-from ohmstead.accounts.principal import Principal
-from ohmstead.charging.queries import keyset_page, refuse_nul
-from ohmstead.charging.schemas import TimeFilter
-from ohmstead.core.errors import Invalid
-from ohmstead.core.http import Now, Page, Paging, UnitOfWork
+from ohmstead.accounts.access import Staff
+from ohmstead.core.http import Now, UnitOfWork
+from ohmstead.core.paging import Page, Paging
+from ohmstead.core.text import Text
+from ohmstead.core.times import Within
 from ohmstead.gateway import queries
 from ohmstead.gateway.models import Connection, Message
 from ohmstead.gateway.schemas import ConnectionOut, MessageOut, RefusalOut
-from ohmstead.stations.texts import Text
 
-router = APIRouter(prefix="/api/admin/ocpp", tags=["ocpp"])
-
-Staff = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE, Role.OPERATOR))]
+router = APIRouter(prefix="/api/admin/ocpp", tags=["OCPP"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +29,11 @@ class Wanted:
 
 
 def wanted(
+    within: Within,
     charger: Annotated[Text | None, Query(max_length=64, description="Id of a charger.")] = None,
-    since: Annotated[TimeFilter | None, Query(alias="from", description="Included.")] = None,
-    until: Annotated[TimeFilter | None, Query(alias="to", description="Not included.")] = None,
 ) -> Wanted:
     """Read the charger and the bounds of time from the query string."""
-    if since is not None and until is not None and since > until:
-        raise Invalid("`from` lies after `to`. Swap them.", fields={"from": "lies after `to`"})
-    return Wanted(charger, since, until)
+    return Wanted(charger, within.since, within.until)
 
 
 WantedRows = Annotated[Wanted, Depends(wanted)]
@@ -74,11 +66,12 @@ async def list_messages(
             since=wanted.since,
             until=wanted.until,
             errors=errors,
-            q=refuse_nul(paging.q),
+            q=paging.q,
         ),
         now,
     )
-    return await keyset_page(session, query, paging, queries.NEWEST_MESSAGE, _message_out)
+    found = await queries.MESSAGES.slice(session, query, paging)
+    return found.page(_message_out(row) for row in found.rows)
 
 
 @router.get("/refusals")
@@ -87,9 +80,10 @@ async def list_refusals(
 ) -> Page[RefusalOut]:
     """List refused handshakes, newest first. Those of unknown chargers are for a SystemAdmin alone."""
     query = queries.refusals(
-        principal, charger=wanted.charger, since=wanted.since, until=wanted.until, q=refuse_nul(paging.q)
+        principal, charger=wanted.charger, since=wanted.since, until=wanted.until, q=paging.q
     )
-    return await keyset_page(session, query, paging, queries.NEWEST_REFUSAL, RefusalOut.model_validate)
+    found = await queries.REFUSALS.slice(session, query, paging)
+    return found.page(RefusalOut.model_validate(row) for row in found.rows)
 
 
 @router.get("/connections")
@@ -98,11 +92,10 @@ async def list_connections(
 ) -> Page[ConnectionOut]:
     """List the sockets of chargers, newest first: from, to, and why each ended."""
     query = queries.connections(
-        principal, charger=wanted.charger, since=wanted.since, until=wanted.until, q=refuse_nul(paging.q)
+        principal, charger=wanted.charger, since=wanted.since, until=wanted.until, q=paging.q
     )
-    return await keyset_page(
-        session, query, paging, queries.NEWEST_CONNECTION, lambda row: _connection_out(row, now)
-    )
+    found = await queries.CONNECTIONS.slice(session, query, paging)
+    return found.page(_connection_out(row, now) for row in found.rows)
 
 
 def _message_out(row: Message) -> MessageOut:

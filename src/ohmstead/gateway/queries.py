@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
-from uuid import UUID
 
 from sqlalchemy import Select, or_, select
 
 from ohmstead.accounts.models import Role
 from ohmstead.accounts.principal import Principal
-from ohmstead.charging.queries import SortKey, cursor_int64, cursor_time
+from ohmstead.core.paging import Order, containing, number_key, time_key, uuid_key
 from ohmstead.gateway.models import Connection, Message, Refusal
 from ohmstead.stations.models import Charger
 
@@ -18,9 +17,13 @@ WINDOW = timedelta(hours=24)
 
 Row = TypeVar("Row")
 
-NEWEST_MESSAGE = (SortKey(Message.received_at, cursor_time), SortKey(Message.id, cursor_int64))
-NEWEST_REFUSAL = (SortKey(Refusal.at, cursor_time), SortKey(Refusal.id, cursor_int64))
-NEWEST_CONNECTION = (SortKey(Connection.opened_at, cursor_time), SortKey(Connection.id, UUID))
+MESSAGES = Order(
+    keys={"received_at": time_key(Message.received_at)}, tie=number_key(Message.id), default="-received_at"
+)
+REFUSALS = Order(keys={"at": time_key(Refusal.at)}, tie=number_key(Refusal.id), default="-at")
+CONNECTIONS = Order(
+    keys={"opened_at": time_key(Connection.opened_at)}, tie=uuid_key(Connection.id), default="-opened_at"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +68,8 @@ def messages(principal: Principal, wanted: MessageFilter, now: datetime) -> Sele
     if wanted.q is not None:
         query = query.where(
             or_(
-                Message.request.icontains(wanted.q, autoescape=True),
-                Message.response.icontains(wanted.q, autoescape=True),
+                containing(wanted.q, Message.request, Message.response, Message.error_code, Message.note),
                 Message.message_id == wanted.q[:36],
-                Message.error_code.icontains(wanted.q, autoescape=True),
-                Message.note.icontains(wanted.q, autoescape=True),
             )
         )
     return query
@@ -85,9 +85,7 @@ def refusals(
 ) -> Select[Refusal]:
     """Select refused handshakes; `q` searches charger, address, reason and detail."""
     query = principal.within(select(Refusal), Refusal.backoffice_id, Refusal.station_id)
-    if q is not None:
-        searched = Refusal.charger_id, Refusal.address, Refusal.reason, Refusal.detail
-        query = query.where(or_(*(column.icontains(q, autoescape=True) for column in searched)))
+    query = query.where(containing(q, Refusal.charger_id, Refusal.address, Refusal.reason, Refusal.detail))
     return _bounded(query, of=Refusal.charger_id, at=Refusal.at, charger=charger, since=since, until=until)
 
 
@@ -102,9 +100,7 @@ def connections(
     """Select the sockets of the caller's chargers; `q` searches charger, address and why they closed."""
     query = select(Connection).join(Charger, Charger.id == Connection.charger_id)
     query = principal.within(query, Charger.backoffice_id, Charger.station_id)
-    if q is not None:
-        searched = Connection.charger_id, Connection.address, Connection.close_reason
-        query = query.where(or_(*(column.icontains(q, autoescape=True) for column in searched)))
+    query = query.where(containing(q, Connection.charger_id, Connection.address, Connection.close_reason))
     opened = Connection.opened_at
     return _bounded(query, of=Connection.charger_id, at=opened, charger=charger, since=since, until=until)
 

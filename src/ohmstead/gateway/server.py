@@ -56,6 +56,7 @@ CUT_SECONDS = 3.0
 SEEN_EVERY_SECONDS = 10.0
 COLD_AT_ONCE = 8
 ATTEMPTS = 3
+TRIM_REFUSALS_EVERY = 500
 RETRIED = {"40P01", "40001", "23505"}
 """Deadlock, serialization failure, and a unique row that came from elsewhere in the same moment."""
 
@@ -347,6 +348,9 @@ class Gateway:
         try:
             async with self._cold, self.database.session() as session:
                 session.add(row)
+                await session.flush()
+                if row.id % TRIM_REFUSALS_EVERY == 0:
+                    await presence.trim_refusals(session, self.settings.refusal_log_rows)
         except Unavailable:
             logger.warning("gateway.refusal_not_kept", charger_id=row.charger_id)
         finally:
@@ -400,7 +404,9 @@ class Gateway:
         }
         facts: list[Fact] = [(presence.CONNECTION, closed)]
         gone = was_attached and self.links.detach(connection.charger.id, connection)
-        if gone:
+        if gone and not self._draining:
+            # A charger that a stop sends away stays online in the database: if it does not come back to
+            # the next server, that one finds it (`forget_the_dead`), and the alert follows.
             facts.append((presence.CHARGER_SEEN, _seen(connection, now, online=False)))
 
         def written(error: Exception | None) -> None:

@@ -2,31 +2,59 @@
 
 import asyncio
 import hmac
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field
 from sqlalchemy import text
 
 from ohmstead.core import metrics, migrations
 from ohmstead.core.db import Database
 from ohmstead.core.errors import DomainError, Forbidden, StartupError, Unauthenticated
 from ohmstead.core.http import json_response
+from ohmstead.core.openapi import refuses
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["Operations"])
 
 JOB_STATES = ("todo", "doing", "failed")
 
 
+class Health(BaseModel):
+    """The process answers."""
+
+    status: Literal["healthy"] = "healthy"
+    service: Literal["driver-dashboard"] = "driver-dashboard"
+
+
+class Check(BaseModel):
+    """The state of one part; only that of the gateway counts `connections`."""
+
+    ok: bool
+    detail: str
+    connections: int = Field(default=0, description="How many chargers are connected.")
+
+
+class Readiness(BaseModel):
+    """The state of the server and of each of its parts."""
+
+    status: Literal["ready", "not ready"]
+    checks: dict[Literal["database", "schema", "jobs", "gateway"], Check]
+
+
 @router.get("/health")
-async def health() -> dict[str, str]:
+async def get_health() -> Health:
     """Tell that the process answers."""
-    return {"status": "healthy", "service": "driver-dashboard"}
+    return Health()
 
 
-@router.get("/health/ready", response_model=None)
-async def ready(request: Request) -> Response:
+@router.get(
+    "/health/ready",
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "A part cannot do its work."}},
+)
+async def get_readiness(request: Request) -> Response:
     """Tell whether the server can do its work: 200, or 503 with the state of each part."""
     checks = {
         "database": await _database(request),
@@ -39,8 +67,13 @@ async def ready(request: Request) -> Response:
     return json_response(body, 200 if good else 503)
 
 
-@router.get("/metrics", response_model=None)
-async def prometheus(request: Request) -> Response:
+@router.get(
+    "/metrics",
+    response_model=None,
+    response_class=PlainTextResponse,
+    responses={**refuses(401, "The token is wrong."), **refuses(403, "Metrics are off.")},
+)
+async def get_metrics(request: Request) -> Response:
     """Give the figures to Prometheus; the token is `OHMSTEAD_METRICS_TOKEN`."""
     token = request.app.state.settings.metrics_token
     if token is None:
@@ -90,11 +123,15 @@ def _gateway(request: Request) -> dict[str, Any]:
 
 
 async def _count_jobs(request: Request) -> None:
+    """Count the jobs; while the database is away, what was counted last stays."""
     database: Database = request.app.state.database
-    async with database.session() as session:
-        rows = await session.execute(
-            text("SELECT CAST(status AS text), count(*) FROM procrastinate_jobs GROUP BY status")
-        )
-        found = {str(row[0]): int(row[1]) for row in rows}
+    try:
+        async with asyncio.timeout(5), database.session() as session:
+            rows = await session.execute(
+                text("SELECT CAST(status AS text), count(*) FROM procrastinate_jobs GROUP BY status")
+            )
+            found = {str(row[0]): int(row[1]) for row in rows}
+    except (DomainError, TimeoutError):
+        return
     for state in JOB_STATES:
         metrics.JOBS.labels(state).set(found.get(state, 0))

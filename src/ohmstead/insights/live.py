@@ -33,8 +33,8 @@ from ohmstead.core.db import Database
 from ohmstead.core.errors import Unauthenticated, Unavailable
 from ohmstead.core.http import Schema
 from ohmstead.core.live import TAIL_ONLY, LiveBus, Numbered, Subscription, Topic
+from ohmstead.core.text import Text
 from ohmstead.insights.snapshots import Snapshot
-from ohmstead.stations.texts import Text
 
 HELLO_SECONDS = 10.0
 SEND_SECONDS = 10.0
@@ -62,7 +62,7 @@ ENDED = {
 """How the bus ends a subscription, and how its socket is closed then."""
 
 logger = logging.getLogger(__name__)
-router = APIRouter(tags=["live"])
+router = APIRouter(tags=["Live"])
 
 
 class Since(Schema):

@@ -2,17 +2,16 @@
 
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.principal import Principal
-from ohmstead.charging.queries import SortKey, cursor_time
+from ohmstead.core.paging import Order, containing, time_key, uuid_key
 from ohmstead.notifications.models import Alert, AlertKind, Severity
 from ohmstead.notifications.schemas import AlertOut
 
-NEWEST_ALERT = (SortKey(Alert.raised_at, cursor_time), SortKey(Alert.id, UUID))
+ORDER = Order(keys={"raised_at": time_key(Alert.raised_at)}, tie=uuid_key(Alert.id), default="-raised_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +36,7 @@ def alerts(principal: Principal, wanted: AlertFilter) -> Select[Alert]:
         query = query.where(Alert.kind == wanted.kind)
     if wanted.severity is not None:
         query = query.where(Alert.severity == wanted.severity)
-    if wanted.q is not None:
-        searched = Alert.title, Alert.message, Alert.subject
-        query = query.where(or_(*(column.icontains(wanted.q, autoescape=True) for column in searched)))
-    return query
+    return query.where(containing(wanted.q, Alert.title, Alert.message, Alert.subject))
 
 
 async def open_alerts(

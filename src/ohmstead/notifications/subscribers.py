@@ -155,13 +155,15 @@ async def stop_unmatched(context: JobContext, *, session_id: str) -> None:
         row = await session.get(Session, UUID(session_id))
         if row is None:
             return
+        known = row.ocpp_transaction_id is not None
+        named = f"transaction {row.ocpp_transaction_id}" if known else "no transaction that can be read"
         await raise_alert(
             session,
             kind=AlertKind.STOP_UNMATCHED,
             subject=session_id,
             severity=Severity.WARN,
             title=f"Charger {row.charger_id} stopped an unknown transaction",
-            message=f"It named transaction {row.ocpp_transaction_id}, which is none of its open sessions. "
+            message=f"It named {named}, which is none of its open sessions. "
             "The stop is kept as an unmatched transaction.",
             backoffice_id=row.backoffice_id,
             station_id=row.station_id,

@@ -4,12 +4,12 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request
-from pydantic import StringConstraints
 
-from ohmstead.accounts.access import require
-from ohmstead.accounts.models import Role
-from ohmstead.accounts.principal import Principal
-from ohmstead.core.http import Now, Page, Paging, UnitOfWork
+from ohmstead.accounts.access import Manager, Staff
+from ohmstead.core.http import Now, UnitOfWork
+from ohmstead.core.openapi import refuses
+from ohmstead.core.paging import Page, Paging
+from ohmstead.core.text import Text
 from ohmstead.stations import chargers_queries as queries
 from ohmstead.stations import chargers_service as service
 from ohmstead.stations.chargers_schemas import (
@@ -23,14 +23,9 @@ from ohmstead.stations.chargers_schemas import (
 )
 from ohmstead.stations.disconnecting import disconnect
 from ohmstead.stations.models import ConnectorStatus, Registration
-from ohmstead.stations.parameters import ChargerId, checked_paging
-from ohmstead.stations.texts import Text
+from ohmstead.stations.parameters import ChargerId
 
 router = APIRouter(prefix="/api/admin/chargers", tags=["Chargers"])
-
-Reader = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE, Role.OPERATOR))]
-Writer = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE))]
-CheckedPaging = Annotated[Paging, Depends(checked_paging)]
 
 
 @router.get("")
@@ -38,14 +33,16 @@ async def list_chargers(
     *,
     request: Request,
     session: UnitOfWork,
-    principal: Reader,
-    paging: CheckedPaging,
+    principal: Staff,
+    paging: Annotated[Paging, Depends()],
     station: Annotated[UUID | None, Query(description="The id of a station.")] = None,
-    backoffice_id: UUID | None = None,
-    online: bool | None = None,
-    registration: Registration | None = None,
+    backoffice_id: Annotated[UUID | None, Query(description="Only chargers of this business.")] = None,
+    online: Annotated[bool | None, Query(description="Only connected ones, or only the others.")] = None,
+    registration: Annotated[
+        Registration | None, Query(description="Only those whose boot is answered so.")
+    ] = None,
     status: Annotated[ConnectorStatus | None, Query(description="That any of its connectors has.")] = None,
-    simulated: bool | None = None,
+    simulated: Annotated[bool | None, Query(description="Only simulated ones, or only real ones.")] = None,
     retired: Annotated[bool, Query(description="Show the retired ones instead of the others.")] = False,
     sort: Annotated[str | None, Query(description="`id` or `last_seen`; `-` before it: falling.")] = None,
 ) -> Page[ChargerOut]:
@@ -66,9 +63,14 @@ async def list_chargers(
     )
 
 
-@router.post("", status_code=201, response_model_exclude_unset=True)
+@router.post(
+    "",
+    status_code=201,
+    response_model_exclude_unset=True,
+    responses=refuses(409, "There is a charger with this identity."),
+)
 async def create_charger(
-    *, request: Request, session: UnitOfWork, principal: Writer, now: Now, body: ChargerIn
+    *, request: Request, session: UnitOfWork, principal: Manager, now: Now, body: ChargerIn
 ) -> ChargerWithPassword:
     """Create a charger; only `id` is needed.
 
@@ -86,7 +88,7 @@ async def delete_simulated_chargers(
     request: Request,
     tasks: BackgroundTasks,
     session: UnitOfWork,
-    principal: Writer,
+    principal: Manager,
     simulated: Annotated[Literal["true"], Query(description="Must be `true`.")],
 ) -> Deleted:
     """Delete all simulated chargers of the caller with their sessions, meter values and messages."""
@@ -97,20 +99,24 @@ async def delete_simulated_chargers(
 
 @router.get("/{charger_id}")
 async def get_charger(
-    request: Request, session: UnitOfWork, principal: Reader, charger_id: ChargerId
+    request: Request, session: UnitOfWork, principal: Staff, charger_id: ChargerId
 ) -> ChargerOut:
     """Show one charger with its connectors."""
     charger = await queries.get_charger(session, principal, charger_id)
     return await queries.show_charger(session, charger, request.app.state.links)
 
 
-@router.put("/{charger_id}", response_model_exclude_unset=True)
+@router.put(
+    "/{charger_id}",
+    response_model_exclude_unset=True,
+    responses=refuses(409, "A connector with a history cannot be removed."),
+)
 async def change_charger(
     *,
     request: Request,
     tasks: BackgroundTasks,
     session: UnitOfWork,
-    principal: Writer,
+    principal: Manager,
     now: Now,
     charger_id: ChargerId,
     body: ChargerChange,
@@ -136,9 +142,16 @@ async def _answer(request: Request, session: UnitOfWork, written: service.Writte
     return answer
 
 
-@router.delete("/{charger_id}", status_code=204)
+@router.delete(
+    "/{charger_id}", status_code=204, responses=refuses(409, "The charger had sessions: retire it.")
+)
 async def delete_charger(
-    *, request: Request, tasks: BackgroundTasks, session: UnitOfWork, principal: Writer, charger_id: ChargerId
+    *,
+    request: Request,
+    tasks: BackgroundTasks,
+    session: UnitOfWork,
+    principal: Manager,
+    charger_id: ChargerId,
 ) -> None:
     """Delete a charger that never had a session; one with a history is refused (409): retire it."""
     await service.delete_charger(session, principal, charger_id)
@@ -149,10 +162,12 @@ async def delete_charger(
 async def list_status_history(
     *,
     session: UnitOfWork,
-    principal: Reader,
-    paging: CheckedPaging,
+    principal: Staff,
+    paging: Annotated[Paging, Depends()],
     charger_id: ChargerId,
-    connector_id: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None,
+    connector_id: Annotated[
+        int | None, Query(ge=0, le=2**31 - 1, description="Only of this connector; 0 is the whole charger.")
+    ] = None,
 ) -> Page[StatusEventOut]:
     """List every StatusNotification of a charger, the newest by its own clock first."""
     await queries.get_charger(session, principal, charger_id)
@@ -163,10 +178,13 @@ async def list_status_history(
 async def list_reports(
     *,
     session: UnitOfWork,
-    principal: Reader,
-    paging: CheckedPaging,
+    principal: Staff,
+    paging: Annotated[Paging, Depends()],
     charger_id: ChargerId,
-    action: Annotated[Text, StringConstraints(max_length=64)] | None = None,
+    action: Annotated[
+        Text | None,
+        Query(max_length=64, description="Only this action, such as `SecurityEventNotification`."),
+    ] = None,
 ) -> Page[ReportOut]:
     """List what a charger reported outside of its sessions, the last to arrive first."""
     await queries.get_charger(session, principal, charger_id)

@@ -3,16 +3,15 @@
 from collections import defaultdict
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, literal, or_, select
+from sqlalchemy import func, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.db import UtcDateTime
 from ohmstead.core.errors import NotFound
-from ohmstead.core.http import Page, Paging, count
+from ohmstead.core.paging import Order, Page, Paging, containing, number_key, text_key, time_key
 from ohmstead.link.links import Links
 from ohmstead.stations.chargers_schemas import (
     ChargerOut,
@@ -21,7 +20,6 @@ from ohmstead.stations.chargers_schemas import (
     StationName,
     StatusEventOut,
 )
-from ohmstead.stations.keyset import Key, Order, read_number, read_text, read_time
 from ohmstead.stations.models import (
     Charger,
     ChargerReport,
@@ -37,17 +35,15 @@ NEVER = literal(datetime(1970, 1, 1, tzinfo=UTC), UtcDateTime())
 
 ORDER = Order(
     keys={
-        "id": Key(Charger.id, read_text),
-        "last_seen": Key(func.coalesce(Charger.last_seen, NEVER, type_=UtcDateTime()), read_time),
+        "id": text_key(Charger.id),
+        "last_seen": time_key(func.coalesce(Charger.last_seen, NEVER, type_=UtcDateTime())),
     },
-    tie=Key(Charger.id, read_text),
+    tie=text_key(Charger.id),
     default="id",
 )
-HISTORY_ORDER = Order(
-    keys={"at": Key(StatusEvent.at, read_time)}, tie=Key(StatusEvent.id, read_number), default="-at"
-)
+HISTORY_ORDER = Order(keys={"at": time_key(StatusEvent.at)}, tie=number_key(StatusEvent.id), default="-at")
 REPORT_ORDER = Order(
-    keys={"id": Key(ChargerReport.id, read_number)}, tie=Key(ChargerReport.id, read_number), default="-id"
+    keys={"id": number_key(ChargerReport.id)}, tie=number_key(ChargerReport.id), default="-id"
 )
 
 
@@ -106,15 +102,9 @@ async def list_chargers(
     if status is not None:
         having = select(Connector.charger_id).where(Connector.charger_id == Charger.id)
         query = query.where(having.where(Connector.status == status).exists())
-    if paging.q is not None:
-        searched = (Charger.id, Charger.name, Charger.serial_number, Charger.vendor, Charger.model)
-        query = query.where(or_(*(column.icontains(paging.q, autoescape=True) for column in searched)))
-    rows, next_cursor = await ORDER.page(session, query, paging, sort)
-    return Page(
-        items=await show_chargers(session, [row.Charger for row in rows], links),
-        next_cursor=next_cursor,
-        total=await count(session, query),
-    )
+    searched = (Charger.id, Charger.name, Charger.serial_number, Charger.vendor, Charger.model)
+    found = await ORDER.slice(session, query.where(containing(paging.q, *searched)), paging, sort)
+    return found.page(await show_chargers(session, found.rows, links))
 
 
 async def show_charger(session: AsyncSession, charger: Charger, links: Links) -> ChargerOut:
@@ -176,21 +166,19 @@ async def status_history(
     session: AsyncSession, charger_id: str, paging: Paging, *, connector_id: int | None = None
 ) -> Page[StatusEventOut]:
     """Return a page of the notifications of a charger, the newest by its own clock first."""
-    query: Select[Any] = select(StatusEvent).where(StatusEvent.charger_id == charger_id)
+    query = select(StatusEvent).where(StatusEvent.charger_id == charger_id)
     if connector_id is not None:
         query = query.where(StatusEvent.connector_id == connector_id)
-    rows, next_cursor = await HISTORY_ORDER.page(session, query, paging)
-    items = [StatusEventOut.model_validate(row.StatusEvent) for row in rows]
-    return Page(items=items, next_cursor=next_cursor, total=await count(session, query))
+    found = await HISTORY_ORDER.slice(session, query, paging)
+    return found.page(StatusEventOut.model_validate(row) for row in found.rows)
 
 
 async def reports(
     session: AsyncSession, charger_id: str, paging: Paging, *, action: str | None = None
 ) -> Page[ReportOut]:
     """Return a page of the reports of a charger, the last to arrive first."""
-    query: Select[Any] = select(ChargerReport).where(ChargerReport.charger_id == charger_id)
+    query = select(ChargerReport).where(ChargerReport.charger_id == charger_id)
     if action is not None:
         query = query.where(ChargerReport.action == action)
-    rows, next_cursor = await REPORT_ORDER.page(session, query, paging)
-    items = [ReportOut.model_validate(row.ChargerReport) for row in rows]
-    return Page(items=items, next_cursor=next_cursor, total=await count(session, query))
+    found = await REPORT_ORDER.slice(session, query, paging)
+    return found.page(ReportOut.model_validate(row) for row in found.rows)

@@ -6,8 +6,9 @@ from uuid import UUID
 from pydantic import AfterValidator, AliasChoices, Discriminator, Field, StrictInt, StringConstraints, Tag
 
 from ohmstead.core.http import Schema, UtcTime
+from ohmstead.core.text import Text
 from ohmstead.stations.models import ConnectorStatus, Registration, StationStatus
-from ohmstead.stations.texts import ChargerIdText, Password, Text, unset
+from ohmstead.stations.texts import ChargerIdText, Password, unset
 
 CONNECTORS_MAX = 100
 """More than any station has; what is above it is a slip of the pen."""

@@ -8,12 +8,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from ohmstead.accounts.access import require
-from ohmstead.accounts.models import Role
-from ohmstead.accounts.principal import Principal
+from ohmstead.accounts.access import Staff
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Invalid
-from ohmstead.core.http import ErrorBody
+from ohmstead.core.openapi import refuses
 from ohmstead.ocpp.v16.actions import FROM_CENTRAL
 from ohmstead.stations import commands
 from ohmstead.stations.chargers_queries import get_charger
@@ -30,13 +28,11 @@ from ohmstead.stations.parameters import ChargerId
 router = APIRouter(
     prefix="/api/admin/chargers/{charger_id}",
     tags=["Commands"],
-    responses={409: {"model": ErrorBody, "description": "The charger is not connected, or left."}},
+    responses=refuses(409, "The charger is not connected, or left."),
 )
 
-Commander = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE, Role.OPERATOR))]
 
-
-async def commanded_charger(request: Request, principal: Commander, charger_id: ChargerId) -> str:
+async def commanded_charger(request: Request, principal: Staff, charger_id: ChargerId) -> str:
     """Return the id of a charger that the caller may command; the transaction ends before this returns."""
     database: Database = request.app.state.database
     async with database.session() as session:
@@ -127,7 +123,7 @@ async def change_availability(
 
 
 @router.post("/reset", response_model_exclude_unset=True)
-async def reset(
+async def reset_charger(
     request: Request, charger_id: Commanded, body: Reset, wait_seconds: Timeout = None
 ) -> CommandAnswer:
     """Restart the charger, `Soft` after its sessions have ended well, or `Hard` (Reset)."""
@@ -135,7 +131,7 @@ async def reset(
 
 
 @router.post("/unlock", response_model_exclude_unset=True)
-async def unlock(
+async def unlock_connector(
     request: Request, charger_id: Commanded, body: Unlock, wait_seconds: Timeout = None
 ) -> CommandAnswer:
     """Unlock the cable of a connector (UnlockConnector)."""

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StrictBool, StrictInt, StringConstraints, model_validator
 
 from ohmstead.core.http import Schema
+from ohmstead.core.text import Text
 from ohmstead.link.links import Answer
-from ohmstead.stations.texts import Text
 
 ConnectorNumber = Annotated[StrictInt, Field(ge=0, le=2**31 - 1)]
 """Passed on unchecked against what we know: an operator may address connector 99."""

@@ -3,35 +3,32 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request
-from pydantic import StringConstraints
+from fastapi import APIRouter, BackgroundTasks, Depends, Path, Query, Request
 
-from ohmstead.accounts.access import require
-from ohmstead.accounts.models import Role
-from ohmstead.accounts.principal import Principal
-from ohmstead.core.http import Now, Page, Paging, UnitOfWork
+from ohmstead.accounts.access import Manager, Staff
+from ohmstead.core.http import Now, UnitOfWork
+from ohmstead.core.openapi import refuses
+from ohmstead.core.paging import Page, Paging
+from ohmstead.core.text import Text
 from ohmstead.stations import queries, service
 from ohmstead.stations.disconnecting import disconnect
 from ohmstead.stations.models import StationStatus
-from ohmstead.stations.parameters import checked_paging
 from ohmstead.stations.schemas import StationChange, StationIn, StationOut
-from ohmstead.stations.texts import Text
 
 router = APIRouter(prefix="/api/admin/stations", tags=["Stations"])
 
-Reader = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE, Role.OPERATOR))]
-Writer = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE))]
+StationId = Annotated[UUID, Path(description="The id of a station.")]
 
 
 @router.get("")
 async def list_stations(
     *,
     session: UnitOfWork,
-    principal: Reader,
-    paging: Annotated[Paging, Depends(checked_paging)],
-    status: StationStatus | None = None,
-    city: Annotated[Text, StringConstraints(max_length=120)] | None = None,
-    backoffice_id: UUID | None = None,
+    principal: Staff,
+    paging: Annotated[Paging, Depends()],
+    status: Annotated[StationStatus | None, Query(description="Only stations with this status.")] = None,
+    city: Annotated[Text | None, Query(max_length=120, description="Only of this city, in any case.")] = None,
+    backoffice_id: Annotated[UUID | None, Query(description="Only stations of this business.")] = None,
     sort: Annotated[str | None, Query(description="`name` or `created_at`; `-` before it: falling.")] = None,
 ) -> Page[StationOut]:
     """List the stations of the caller, by name; `q` searches name, address and city."""
@@ -41,14 +38,14 @@ async def list_stations(
 
 
 @router.post("", status_code=201)
-async def create_station(session: UnitOfWork, principal: Writer, now: Now, body: StationIn) -> StationOut:
+async def create_station(session: UnitOfWork, principal: Manager, now: Now, body: StationIn) -> StationOut:
     """Create a station; only `name` is needed. A SystemAdmin names the business where there are several."""
     station = await service.create_station(session, principal, now, body)
     return await queries.show_station(session, station)
 
 
 @router.get("/{station_id}")
-async def get_station(session: UnitOfWork, principal: Reader, station_id: UUID) -> StationOut:
+async def get_station(session: UnitOfWork, principal: Staff, station_id: StationId) -> StationOut:
     """Show one station."""
     return await queries.show_station(session, await queries.get_station(session, principal, station_id))
 
@@ -59,9 +56,9 @@ async def change_station(
     request: Request,
     tasks: BackgroundTasks,
     session: UnitOfWork,
-    principal: Writer,
+    principal: Manager,
     now: Now,
-    station_id: UUID,
+    station_id: StationId,
     body: StationChange,
 ) -> StationOut:
     """Change what the body names and keep the rest; null clears what may be null."""
@@ -70,7 +67,9 @@ async def change_station(
     return await queries.show_station(session, station)
 
 
-@router.delete("/{station_id}", status_code=204)
-async def delete_station(session: UnitOfWork, principal: Writer, station_id: UUID) -> None:
+@router.delete(
+    "/{station_id}", status_code=204, responses=refuses(409, "The station has chargers or sessions.")
+)
+async def delete_station(session: UnitOfWork, principal: Manager, station_id: StationId) -> None:
     """Delete a station without chargers and sessions; with any, it is refused (409): deactivate it."""
     await service.delete_station(session, principal, station_id)

@@ -181,6 +181,7 @@ class StatusEvent(Base):
             name="uq_stations_status_event",
         ),
         Index("ix_stations_status_event_at", "charger_id", "at", "id"),
+        Index("ix_stations_status_event_age", "received_at", postgresql_using="brin"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -201,7 +202,10 @@ class ChargerReport(Base):
     """
 
     __tablename__ = "stations_report"
-    __table_args__ = (Index("ix_stations_report_charger", "charger_id", "id"),)
+    __table_args__ = (
+        Index("ix_stations_report_charger", "charger_id", "id"),
+        Index("ix_stations_report_age", "received_at", postgresql_using="brin"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     charger_id: Mapped[str] = mapped_column(

@@ -5,16 +5,8 @@ from urllib.parse import unquote
 
 from fastapi import Depends, Path
 
-from ohmstead.core.errors import Invalid, NotFound
-from ohmstead.core.http import Paging
+from ohmstead.core.errors import NotFound
 from ohmstead.stations.texts import charger_id_fault
-
-
-def checked_paging(paging: Annotated[Paging, Depends()]) -> Paging:
-    """Refuse a search text that PostgreSQL cannot carry."""
-    if paging.q is not None and "\x00" in paging.q:
-        raise Invalid("The search text must not contain the NUL character.", fields={"q": "contains NUL"})
-    return paging
 
 
 def charger_id_of_path(

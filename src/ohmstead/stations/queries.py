@@ -3,22 +3,18 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.errors import NotFound
-from ohmstead.core.http import Page, Paging, count
-from ohmstead.stations.keyset import Key, Order, read_text, read_time, read_uuid
+from ohmstead.core.paging import Order, Page, Paging, containing, text_key, time_key, uuid_key
 from ohmstead.stations.models import Charger, Station, StationStatus
 from ohmstead.stations.schemas import StationOut
 
 ORDER = Order(
-    keys={
-        "name": Key(func.lower(Station.name), read_text),
-        "created_at": Key(Station.created_at, read_time),
-    },
-    tie=Key(Station.id, read_uuid),
+    keys={"name": text_key(func.lower(Station.name)), "created_at": time_key(Station.created_at)},
+    tie=uuid_key(Station.id),
     default="name",
 )
 
@@ -58,17 +54,10 @@ async def list_stations(
         query = query.where(func.lower(Station.city) == city.lower())
     if backoffice_id is not None:
         query = query.where(Station.backoffice_id == backoffice_id)
-    if paging.q is not None:
-        columns = (Station.name, Station.address, Station.city)
-        query = query.where(or_(*(column.icontains(paging.q, autoescape=True) for column in columns)))
-    rows, next_cursor = await ORDER.page(session, query, paging, sort)
-    stations = [row.Station for row in rows]
-    counts = await count_chargers(session, [station.id for station in stations])
-    return Page(
-        items=[station_out(station, *counts.get(station.id, (0, 0))) for station in stations],
-        next_cursor=next_cursor,
-        total=await count(session, query),
-    )
+    query = query.where(containing(paging.q, Station.name, Station.address, Station.city))
+    found = await ORDER.slice(session, query, paging, sort)
+    counts = await count_chargers(session, [station.id for station in found.rows])
+    return found.page(station_out(station, *counts.get(station.id, (0, 0))) for station in found.rows)
 
 
 async def show_station(session: AsyncSession, station: Station) -> StationOut:

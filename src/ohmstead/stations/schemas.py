@@ -6,9 +6,10 @@ from uuid import UUID
 from pydantic import Field, StringConstraints, field_serializer
 
 from ohmstead.core.http import Schema, UtcTime
+from ohmstead.core.text import Text
 from ohmstead.stations.models import StationStatus
 from ohmstead.stations.opening_hours import OpeningHours
-from ohmstead.stations.texts import Amenities, Country, Text, TimeZone, WebAddress, unset
+from ohmstead.stations.texts import Amenities, Country, TimeZone, WebAddress, unset
 
 Name = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
 Latitude = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False, description="Degrees, WGS 84.")]

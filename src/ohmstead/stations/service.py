@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import flag_modified
 
+from ohmstead.accounts.businesses import first_business
 from ohmstead.accounts.models import Backoffice, Role
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.errors import Conflict, Forbidden, Invalid, NotFound
@@ -43,14 +44,13 @@ async def require_backoffice(session: AsyncSession, backoffice_id: UUID) -> None
 async def create_station(
     session: AsyncSession, principal: Principal, now: datetime, wanted: StationIn
 ) -> Station:
-    """Create a station. Raises `Invalid` when the business cannot be told or half a point is given."""
+    """Create a station; one for which no business is named belongs to the oldest.
+
+    Raises `Invalid` when half a point is given.
+    """
     backoffice_id = await owner_of_new(session, principal, wanted.backoffice_id)
     if backoffice_id is None:
-        raise Invalid(
-            "Say which business the station belongs to: give `backoffice_id`.",
-            detail="It may be left out only where exactly one business exists.",
-            fields={"backoffice_id": "is needed"},
-        )
+        backoffice_id = await first_business(session, now)
     values = wanted.model_dump(exclude={"backoffice_id"})
     if values["opening_hours"] is None:
         del values["opening_hours"]  # given as None it would be the JSON null

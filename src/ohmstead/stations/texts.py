@@ -9,20 +9,11 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from ohmstead.core.text import Text
+
 CHARGER_ID_MAX = 48
 _CHARGER_ID = re.compile(r"[\x21-\x7e]+")
 _NO_SPACES = re.compile(r"[\x21-\x7e]+")
-
-
-def without_nul(value: str) -> str:
-    """Refuse the NUL character: PostgreSQL cannot store it in a text."""
-    if "\x00" in value:
-        raise ValueError("must not contain the NUL character")
-    return value
-
-
-Text = Annotated[str, AfterValidator(without_nul)]
-"""A text that can be stored; give it a `max_length` where it goes into a column."""
 
 
 def unset(**constraints: Any) -> Any:

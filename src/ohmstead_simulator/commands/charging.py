@@ -3,6 +3,7 @@
 from typing import Any
 
 from ocpp.v16 import call_result
+
 from ohmstead_simulator.commands.routing import Commands, answers
 from ohmstead_simulator.connector import Reservation
 from ohmstead_simulator.profiles import moment

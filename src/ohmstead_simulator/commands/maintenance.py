@@ -6,6 +6,7 @@ Nothing is really down- or uploaded: the stages are reported with plausible paus
 from typing import Any
 
 from ocpp.v16 import call_result
+
 from ohmstead_simulator.certificates import is_certificate
 from ohmstead_simulator.commands.routing import Commands, answers
 from ohmstead_simulator.profiles import moment

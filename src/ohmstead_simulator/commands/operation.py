@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 from ocpp.v16 import call_result
+
 from ohmstead_simulator.commands.routing import Commands, answers
 
 

@@ -6,23 +6,19 @@ from ohmstead.stations.reports import keep_report
 
 async def diagnostics_status(context: Context, payload: Payload) -> Payload:
     """DiagnosticsStatusNotification.req: how far an upload of diagnostics is."""
-    await keep_report(
-        context.session,
-        context.connection.charger.id,
-        "DiagnosticsStatusNotification",
-        payload,
-        context.now,
-        diagnostics_status=payload["status"],
-    )
-    return {}
+    return await _keep(context, "DiagnosticsStatusNotification", payload)
 
 
 async def log_status(context: Context, payload: Payload) -> Payload:
     """LogStatusNotification.req: how far an upload of a log is."""
+    return await _keep(context, "LogStatusNotification", payload)
+
+
+async def _keep(context: Context, action: str, payload: Payload) -> Payload:
     await keep_report(
         context.session,
         context.connection.charger.id,
-        "LogStatusNotification",
+        action,
         payload,
         context.now,
         diagnostics_status=payload["status"],

@@ -34,7 +34,9 @@ def hot_meter_values(connection: "ChargerConnection", payload: Payload, now: dat
     facts: list[Fact] = [(METER_VALUE, value.row) for value in values]
     if session is None:
         return Hot(facts, {})
-    for value in sorted(values, key=_when):
+    if len(values) > 1:
+        values.sort(key=_when)
+    for value in values:
         if not session.follows(value.sampled_at, value.reading):
             session.trusted = False
             return None

@@ -1,24 +1,39 @@
 """BootNotification (OCPP 1.6 4.2)."""
 
 import dataclasses
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from sqlalchemy import update
 
 from ohmstead.core.db import publish
 from ohmstead.core.live import Event, Topic
 from ohmstead.gateway.route import Context, Payload
+from ohmstead.gateway.writer import DatabaseAway
 from ohmstead.ocpp.errors import ErrorCode, OcppError
 from ohmstead.ocpp.timestamps import format_timestamp
 from ohmstead.stations.models import Charger, Registration
+
+if TYPE_CHECKING:
+    from ohmstead.gateway.connection import ChargerConnection
+
+
+async def _send_away(connection: "ChargerConnection") -> None:
+    """Close the socket of a retired charger, once the answer to its boot has left."""
+    # That answer went to the writer before this task began, and leaves when its group is written.
+    with suppress(DatabaseAway):
+        await connection.gateway.writer.write()
+    connection.disconnect("the charger is retired")
 
 
 async def boot_notification(context: Context, payload: Payload) -> Payload:
     """BootNotification.req: keep what the charger says of itself, tell it whether it is accepted.
 
-    Until it is, the interval is when it should ask again, else that of its heartbeats.
+    Until it is, the interval is when it should ask again, else that of its heartbeats. One that was retired
+    while it connected is rejected and sent away: from now on its handshake is refused.
     """
     connection = context.connection
-    registration = await context.session.scalar(
+    booted = await context.session.execute(
         update(Charger)
         .where(Charger.id == connection.charger.id)
         .values(
@@ -33,16 +48,20 @@ async def boot_notification(context: Context, payload: Payload) -> Payload:
             last_boot_at=context.now,
             last_seen=context.now,
         )
-        .returning(Charger.registration)
+        .returning(Charger.registration, Charger.retired_at)
     )
-    if registration is None:
+    row = booted.one_or_none()
+    if row is None:
         raise OcppError(ErrorCode.SECURITY_ERROR, "this charger has been removed")
+    registration = row.registration if row.retired_at is None else Registration.REJECTED
     charger = dataclasses.replace(connection.charger, registration=registration)
 
     def accepted() -> None:
         connection.charger = charger
 
     context.after.append(accepted)
+    if row.retired_at is not None:
+        context.after.append(lambda: connection.gateway.spawn(_send_away(connection)))
     publish(
         context.session,
         Event(

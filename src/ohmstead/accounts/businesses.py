@@ -1,0 +1,49 @@
+"""Making businesses, and finding the one that is meant when none is named."""
+
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ohmstead.accounts.models import Backoffice, BackofficeStatus
+from ohmstead.core.errors import Conflict
+
+FIRST = "My charging business"
+"""The name of the business that is made when the first station needs one; it can be changed."""
+
+
+async def make_business(session: AsyncSession, name: str, time_zone: str, now: datetime) -> Backoffice:
+    """Make an active business. Raises `Conflict` when one has the name, in any case."""
+    if await find_business(session, name) is not None:
+        raise Conflict(f"There is a business called {name} already.", code="BackofficeExists")
+    row = Backoffice(
+        id=uuid4(), name=name, time_zone=time_zone, status=BackofficeStatus.ACTIVE, created_at=now
+    )
+    session.add(row)
+    await session.flush()
+    return row
+
+
+async def find_business(session: AsyncSession, name: str) -> UUID | None:
+    """Return the id of the business with this name, in any case."""
+    query = select(Backoffice.id).where(func.lower(Backoffice.name) == name.strip().lower())
+    return await session.scalar(query.order_by(Backoffice.created_at).limit(1))
+
+
+async def first_business(session: AsyncSession, now: datetime) -> UUID:
+    """Return the oldest business: what belongs to none that was named belongs to it.
+
+    A new installation has none yet; then one is made, and two that need it at once make one.
+    """
+    query = select(Backoffice.id).order_by(Backoffice.created_at, Backoffice.id).limit(1)
+    found = await session.scalar(query)
+    if found is not None:
+        return found
+    await session.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended('accounts:first business', 0))")
+    )
+    found = await session.scalar(query)
+    if found is not None:
+        return found
+    return (await make_business(session, FIRST, "UTC", now)).id
