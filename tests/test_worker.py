@@ -22,7 +22,8 @@ from ohmstead.core.db import Database
 from ohmstead.core.jobs import Jobs, emit
 from ohmstead.core.postgres import EmbeddedPostgres
 from ohmstead.gateway.models import Connection, Message, Refusal
-from ohmstead.stations.models import Charger, Connector
+from ohmstead.notifications.models import Alert, AlertKind, Severity
+from ohmstead.stations.models import Charger, ChargerReport, Connector, StatusEvent
 from ohmstead.worker import Worker, create_jobs, subscribers
 from tests.chargers import until
 from tests.conftest import FrozenClock
@@ -197,6 +198,8 @@ class TestRegistry:
         jobs = create_jobs(url)
         periodic = {task.task.name for task in jobs.app.periodic_registry.periodic_tasks.values()}
         assert periodic == {
+            "alerts:trim_alerts",
+            "stations:trim_history",
             "charging:close_stale_sessions",
             "charging:meter_value_days",
             "core:remove_old_jobs",
@@ -364,3 +367,40 @@ class TestRetention:
         async with db.session() as session:
             names = await session.scalars(select(Refusal.charger_id).order_by(Refusal.id))
             assert list(names.all()) == [f"N{number}" for number in left]
+
+    async def test_history_goes_with_its_age_and_open_alerts_stay(
+        self, by_the_clock: Run, world: World, clock: FrozenClock, db: Database, settings: Settings
+    ) -> None:
+        charger = await world.charger()
+        now = clock.now()
+        old = now - timedelta(days=settings.history_days, seconds=1)
+        for at in (old, now):
+            await world.add(
+                StatusEvent(
+                    charger_id=charger.id,
+                    connector_id=1,
+                    at=at,
+                    received_at=at,
+                    status="Available",
+                    error_code="NoError",
+                ),
+                ChargerReport(charger_id=charger.id, received_at=at, action="DataTransfer", payload={}),
+            )
+        for subject, cleared_at in (("long over", old), ("just over", now), ("open", None)):
+            await world.add(
+                Alert(
+                    kind=AlertKind.CHARGER_OFFLINE,
+                    subject=subject,
+                    severity=Severity.WARN,
+                    title="Offline",
+                    message="It is offline.",
+                    raised_at=old,
+                    cleared_at=cleared_at,
+                )
+            )
+        await by_the_clock("stations:trim_history")
+        await by_the_clock("alerts:trim_alerts")
+        assert await self.count(db, StatusEvent) == 1
+        assert await self.count(db, ChargerReport) == 1
+        async with db.session() as session:
+            assert set(await session.scalars(select(Alert.subject))) == {"just over", "open"}

@@ -1,7 +1,6 @@
 """The jobs of every domain, and the worker that runs them inside the server."""
 
 import asyncio
-import contextlib
 from typing import Any
 
 import structlog
@@ -22,6 +21,7 @@ logger = structlog.stdlib.get_logger(__name__)
 
 KEEP_HOURS = 72
 RESTART_SECONDS = 2.0
+STOP_SECONDS = 15.0
 
 housekeeping = Blueprint()
 
@@ -89,12 +89,16 @@ class Worker:
         self._task = asyncio.create_task(self._run(), name="jobs")
 
     async def stop(self) -> None:
-        """Let the jobs that run come to their end, for some seconds, then stop."""
+        """Let the jobs that run come to their end, for some seconds, then stop.
+
+        A database that hangs cannot hold it up: what is not done by then is run again at the next start.
+        """
         if self._task is None:
             return
         self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await asyncio.wait({self._task}, timeout=STOP_SECONDS)
+        if not self._task.done():
+            logger.warning("jobs.abandoned", seconds=STOP_SECONDS)
         self.running = False
 
     async def _run(self) -> None:

@@ -143,6 +143,19 @@ class TestUserCreate:
         assert again.returncode == 1
         assert "already" in again.stderr
 
+    def test_a_business_that_is_named_is_made_once(self, database_factory: Any) -> None:
+        database = database_factory("cli_business")
+        for email in ("office@voltco.com", "second@voltco.com"):
+            office = ("--email", email, "--role", "Backoffice", "--business", "VoltCo")
+            done = self.create(database, *office, password="a-long-enough-password")
+            assert done.returncode == 0, done.stderr
+        with psycopg.connect(database) as connection:
+            rows = connection.execute(
+                "SELECT b.name, count(*) FROM accounts_user u JOIN accounts_backoffice b"
+                " ON b.id = u.backoffice_id GROUP BY b.name"
+            ).fetchall()
+        assert rows == [("VoltCo", 2)]
+
     def test_a_rule_that_is_broken_is_told(self, database_factory: Any) -> None:
         done = self.create(
             database_factory("cli_rule"),

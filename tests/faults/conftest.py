@@ -33,15 +33,15 @@ def play(own_postgres: EmbeddedPostgres, make_server: Any, monkeypatch: pytest.M
     async def make(kind: Callable[[EmbeddedPostgres], Stopped | Hung]) -> AsyncIterator[Scene]:
         url = own_postgres.url()
         identities = await settle_chargers(url, CHARGERS)
-        with ending(kind(own_postgres)) as fault:
-            async with (
-                make_server(database_url=url, log_level="ERROR") as server,
-                httpx.AsyncClient(base_url=server.http, timeout=60) as http,
-                load(server.ws, identities, patience_seconds=30) as fleet,
-            ):
-                world = World(server.database, server.settings, server.app.state.clock)
-                headers = (await world.admin()).headers
-                business = await world.backoffice()
+        async with (
+            make_server(database_url=url, log_level="ERROR") as server,
+            httpx.AsyncClient(base_url=server.http, timeout=60) as http,
+            load(server.ws, identities, patience_seconds=30) as fleet,
+        ):
+            world = World(server.database, server.settings, server.app.state.clock)
+            headers = (await world.admin()).headers
+            business = await world.backoffice()
+            with ending(kind(own_postgres)) as fault:
                 yield Scene(server, url, fault, fleet, http, headers, str(business.id))
 
     return make

@@ -32,3 +32,18 @@ async def test_a_database_that_hangs_is_taken_as_away_and_nothing_waits_for_ever
         assert (await scene.new_station("After")).status_code == 201
         await fleet.finish()
         await prove(scene.url, fleet.ledger)
+
+
+@pytest.mark.prove
+async def test_a_server_can_be_stopped_while_its_database_hangs(
+    play: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "WRITE_SECONDS", 1.0)
+    async with play(Hung) as scene:
+        await scene.fleet.progress(each=5)
+        scene.fault.away()
+        running = scene.server.server
+        running.stop()
+        async with asyncio.timeout(60):
+            while running.worker.running:
+                await asyncio.sleep(0.1)
