@@ -35,7 +35,7 @@ run: setup ## start database, server and simulated chargers; Ctrl-C stops them, 
 	@exec $(BIN)/ohmstead demo
 
 test: lint types contracts ## lint, types, import contracts and every test
-	$(BIN)/pytest -n 2 -m "not prove"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not prove"
 
 lint: setup ## check style and format
 	$(BIN)/ruff check

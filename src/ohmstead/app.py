@@ -82,6 +82,7 @@ and `/api/live` tells what happens while it happens.
 """
 TAGS = {
     "Auth": "Signing in, and who am I.",
+    "Businesses": "The owners of stations, chargers and id tags.",
     "Users": "Who there is, and who may act where.",
     "Stations": "Places with chargers.",
     "Chargers": "Charging stations that speak OCPP, their connectors and what they reported.",

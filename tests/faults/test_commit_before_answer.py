@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import Message, Receive, Scope, Send
@@ -145,6 +146,45 @@ class TestOcpp:
                     "SELECT action FROM stations_report WHERE charger_id = %s ORDER BY id DESC"
                 )
                 assert reported[0] == (action,)
+
+    @pytest.mark.parametrize(
+        ("table", "action", "payload"),
+        [
+            (
+                "stations_status_event",
+                "StatusNotification",
+                {"connectorId": 1, "errorCode": "NoError", "status": "Preparing"},
+            ),
+            (
+                "charging_meter_value",
+                "MeterValues",
+                {
+                    "connectorId": 1,
+                    "meterValue": [{"timestamp": "2026-05-04T12:00:00Z", "sampledValue": [{"value": "1"}]}],
+                },
+            ),
+            (
+                "charging_session",
+                "StartTransaction",
+                {"connectorId": 1, "idTag": "HELD", "meterStart": 0, "timestamp": "2026-05-04T12:00:00Z"},
+            ),
+            ("stations_report", "FirmwareStatusNotification", {"status": "Installed"}),
+            ("gateway_message", "Heartbeat", {}),
+        ],
+    )
+    async def test_no_result_comes_while_the_write_is_held_up(
+        self, server: RunningServer, server_world: World, table: str, action: str, payload: dict[str, Any]
+    ) -> None:
+        known = await server_world.charger()
+        async with charger(server.ws, known.id) as raw:
+            await raw.boot()
+            async with await psycopg.AsyncConnection.connect(server.settings.postgres_url) as other:
+                await other.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE".encode())
+                answer = asyncio.create_task(raw.call(action, payload))
+                done, _ = await asyncio.wait({answer}, timeout=0.4)
+                assert not done, "it was answered before it was written"
+                await other.rollback()
+                assert (await asyncio.wait_for(answer, 10))[0] == 3
 
     async def test_every_answered_message_is_in_the_log_with_its_answer(
         self, server: RunningServer, server_world: World

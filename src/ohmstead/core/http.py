@@ -19,11 +19,6 @@ from ohmstead.core.clock import Clock
 from ohmstead.core.db import Database
 from ohmstead.core.errors import DomainError, Kind
 from ohmstead.core.families import status_of_invalid
-from ohmstead.core.paging import COUNTED as COUNTED  # noqa: PLC0414 # a bridge until tests/core asks paging
-from ohmstead.core.paging import Paging as Paging  # noqa: PLC0414 # as above
-from ohmstead.core.paging import count as count  # noqa: PLC0414 # as above
-from ohmstead.core.paging import decode_cursor as decode_cursor  # noqa: PLC0414 # as above
-from ohmstead.core.paging import encode_cursor as encode_cursor  # noqa: PLC0414 # as above
 
 STATUS_OF = {
     Kind.INVALID: 422,

@@ -3,7 +3,7 @@
 from ohmstead.core.http import utc_z
 from ohmstead.core.jobs import emit
 from ohmstead.gateway.route import Context, Payload
-from ohmstead.stations.reports import keep_report
+from ohmstead.gateway.v16.reporting import report
 
 SECURITY_EVENT = "SecurityEvent"
 
@@ -11,7 +11,7 @@ SECURITY_EVENT = "SecurityEvent"
 async def security_event(context: Context, payload: Payload) -> Payload:
     """SecurityEventNotification.req: kept, and told to whoever watches over security."""
     charger = context.connection.charger
-    await keep_report(context.session, charger.id, "SecurityEventNotification", payload, context.now)
+    await report(context, "SecurityEventNotification", payload)
     await emit(
         context.session,
         SECURITY_EVENT,
@@ -24,5 +24,5 @@ async def security_event(context: Context, payload: Payload) -> Payload:
 
 async def sign_certificate(context: Context, payload: Payload) -> Payload:
     """SignCertificate.req: the request is kept for whoever signs it; CertificateSigned brings the result."""
-    await keep_report(context.session, context.connection.charger.id, "SignCertificate", payload, context.now)
+    await report(context, "SignCertificate", payload)
     return {"status": "Accepted"}
