@@ -6,35 +6,31 @@ Two independent directions (OCPP-J 1.6 4.1.1), neither of which ever waits for t
 - our CALLs go out one at a time; the answer completes a future by its id, as soon as it arrives.
 """
 
-import asyncio
-import contextlib
-import secrets
 import time
 from collections import deque
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import orjson
 import structlog
 
 from ohmstead.charging.metering import OpenSession
 from ohmstead.charging.service import ChargerRef
 from ohmstead.core import metrics
 from ohmstead.core.facts import Row
+from ohmstead.gateway.calls import Calls
 from ohmstead.gateway.log import MESSAGE, message_event, message_row
 from ohmstead.gateway.protocol import ChargerProtocol
-from ohmstead.gateway.route import Hot, Payload
+from ohmstead.gateway.route import Hot
 from ohmstead.gateway.v16 import routes
 from ohmstead.gateway.writer import BadRow, Entry
-from ohmstead.link.links import Answer, ChargerOffline
+from ohmstead.link.links import Answer
 from ohmstead.ocpp.errors import ErrorCode, OcppError
 from ohmstead.ocpp.frames import (
     Call,
     CallError,
     CallResult,
     FrameError,
-    encode_call,
     encode_error,
     encode_result,
     parse,
@@ -71,29 +67,13 @@ class _Inbound:
         return self.frame
 
 
-class _Pending:
-    """A CALL of ours that waits for its answer."""
-
-    __slots__ = ("action", "future", "message_id", "request", "sent_at", "sent_time")
-
-    def __init__(self, message_id: str, action: str, request: str, sent_time: datetime) -> None:
-        self.message_id = message_id
-        self.action = action
-        self.request = request
-        self.sent_time = sent_time
-        self.sent_at = time.perf_counter()
-        self.future: asyncio.Future[CallResult | CallError] = asyncio.get_running_loop().create_future()
-
-
 class ChargerConnection:
     """The gateway's side of one socket; a `ChargerLink` for everybody else."""
 
     __slots__ = (
         "_busy",
-        "_calling",
-        "_gone",
+        "_calls",
         "_inbox",
-        "_pending",
         "attached",
         "charger",
         "gateway",
@@ -132,9 +112,7 @@ class ChargerConnection:
         self.told: dict[int, Told] = {}
         self._inbox: deque[tuple[str, Call | FrameError]] = deque()
         self._busy = False
-        self._gone: asyncio.Future[None] | None = None
-        self._pending: _Pending | None = None
-        self._calling: asyncio.Lock | None = None
+        self._calls = Calls(self)
 
     # --- the charger's CALLs
 
@@ -150,14 +128,14 @@ class ChargerConnection:
                 self._inbox.append((text, error))
             elif error.message_id is not None:
                 broken = CallError(error.message_id, error.code, f"a broken answer: {error.description}", {})
-                self._answered(broken, text)
+                self._take_answer(broken, text)
             else:
                 self._log_stray(text, str(error))
         else:
             if isinstance(frame, Call):
                 self._inbox.append((text, frame))
             elif isinstance(frame, CallResult | CallError):
-                self._answered(frame, text)
+                self._take_answer(frame, text)
             else:
                 self._log_stray(text, f"message type {frame.message_type} is unknown and was ignored")
         self._pump()
@@ -238,7 +216,7 @@ class ChargerConnection:
     async def _serve_cold(self, inbound: "_Inbound") -> None:
         call = inbound.call
         try:
-            response = await self.gateway.transact(
+            response = await self.gateway.transactions.serve(
                 self, routes.ROUTES[call.action].handler, call.payload, inbound.now
             )
             check_response(call.action, response)
@@ -253,7 +231,9 @@ class ChargerConnection:
     async def _refuse_stop(self, inbound: "_Inbound", refusal: OcppError) -> None:
         """Keep a stop that breaks the schema or cannot be stored, then refuse it: energy may have flowed."""
         try:
-            await self.gateway.transact(self, routes.refused_stop, inbound.call.payload, inbound.now)
+            await self.gateway.transactions.serve(
+                self, routes.refused_stop, inbound.call.payload, inbound.now
+            )
             inbound.note = "kept as an unmatched transaction"
         except OcppError as error:
             refusal = error
@@ -278,71 +258,17 @@ class ChargerConnection:
     def _sent(self, action: str, result: str, answer: str, row: Row) -> None:
         self.protocol.send_frame(answer)
         metrics.MESSAGES.count("in", action, result)
-        self._tail(row)
+        self.tail(row)
         self._done()
 
     # --- our CALLs
 
     async def call(self, action: str, payload_json: bytes, *, wait_seconds: float | None = None) -> Answer:
         """Send a CALL and wait for its answer; see `ChargerLink.call`."""
-        limit = self.gateway.settings.ocpp_call_timeout if wait_seconds is None else wait_seconds
-        if self._calling is None:
-            self._calling = asyncio.Lock()
-        async with self._calling:
-            return await self._call(action, payload_json, limit)
+        return await self._calls.send(action, payload_json, wait_seconds)
 
-    async def _call(self, action: str, payload_json: bytes, limit: float) -> Answer:
-        message_id = secrets.token_hex(16)
-        text = encode_call(message_id, action, payload_json)
-        pending = _Pending(message_id, action, text, self.gateway.clock.now())
-        if not self.attached or not self.protocol.send_frame(text):
-            raise _left(self.charger.id)
-        self._pending = pending
-        response: str | None = None
-        code: str | None = None
-        note = None
-        try:
-            async with asyncio.timeout(limit):
-                frame = await pending.future
-            if isinstance(frame, CallResult):
-                response = orjson.dumps([3, message_id, frame.payload]).decode()
-                note = _broken_response(action, frame.payload)
-                return Answer(response=frame.payload)
-            response = orjson.dumps([4, message_id, frame.code, frame.description, frame.details]).decode()
-            code = frame.code
-            return Answer(error_code=frame.code, error_description=frame.description)
-        except TimeoutError:
-            code = "Timeout"
-            return Answer()
-        except ChargerOffline:
-            code = "Disconnected"
-            raise
-        except asyncio.CancelledError:
-            code = "Cancelled"
-            raise
-        finally:
-            self._pending = None
-            metrics.MESSAGES.count("out", action, code or "ok")
-            row = message_row(
-                received_at=pending.sent_time,
-                charger_id=self.charger.id,
-                connection_id=self.id_text,
-                direction="out",
-                message_id=message_id,
-                action=action,
-                request=text,
-                response=response,
-                error_code=code,
-                note=note,
-                duration_ms=_since(pending.sent_at),
-            )
-            self.gateway.writer.submit(Entry([(MESSAGE, row)], lambda _: self._tail(row)))
-
-    def _answered(self, frame: CallResult | CallError, text: str) -> None:
-        pending = self._pending
-        if pending is not None and pending.message_id == frame.message_id and not pending.future.done():
-            pending.future.set_result(frame)
-        else:
+    def _take_answer(self, frame: CallResult | CallError, text: str) -> None:
+        if not self._calls.answered(frame, text):
             self._log_stray(text, "an answer to no CALL that waits: too late, or sent twice")
 
     def disconnect(self, reason: str) -> None:
@@ -354,21 +280,13 @@ class ChargerConnection:
     def replaced(self) -> None:
         """Another socket of the same charger has taken over: this one ends, and its pending CALL with it."""
         self.attached = False
-        self._end_calls()
+        self._calls.end()
         self.protocol.close(REPLACED, "the charger has connected again")
 
     def closed(self, code: int, reason: str) -> None:
         """The socket is gone. What it had sent before is still served: it may be a last stop."""
-        self._end_calls()
+        self._calls.end()
         self.gateway.connection_closed(self, code, reason)
-
-    def _end_calls(self) -> None:
-        pending = self._pending
-        if pending is not None and not pending.future.done():
-            pending.future.set_exception(_left(self.charger.id))
-            # The caller may have been cancelled; then nobody asks for the exception.
-            with contextlib.suppress(ChargerOffline):
-                pending.future.exception()
 
     @property
     def idle(self) -> bool:
@@ -404,28 +322,13 @@ class ChargerConnection:
         inbound.note = note
         row = self._row(inbound, None, None)
         metrics.MESSAGES.count("in", "unknown", "ignored")
-        self.gateway.writer.submit(Entry([(MESSAGE, row)], lambda _: self._tail(row)))
+        self.gateway.writer.submit(Entry([(MESSAGE, row)], lambda _: self.tail(row)))
 
-    def _tail(self, row: Row) -> None:
+    def tail(self, row: Row) -> None:
+        """Show a row of the log to who watches the messages."""
         live = self.gateway.live
         if live.messages_watched:
             live.publish(message_event(row, self.charger.backoffice_id, self.charger.station_id))
-
-
-def _broken_response(action: str, payload: Payload) -> str | None:
-    """Tell how an answer breaks its schema. It is passed on all the same: the operator asked for it."""
-    try:
-        check_response(action, payload)
-    except OcppError as error:
-        return f"the answer breaks the schema: {error.description}"
-    return None
-
-
-def _left(charger_id: str) -> ChargerOffline:
-    return ChargerOffline(
-        f"Charger {charger_id} left before it answered.",
-        detail="Whether it took the command is not known. Look at its status when it is back.",
-    )
 
 
 def _since(started: float) -> float:

@@ -11,14 +11,13 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any
 from urllib.parse import unquote_to_bytes
-from uuid import UUID
 
 from websockets.datastructures import Headers
 
 from ohmstead.accounts.passwords import secret_matches
 from ohmstead.core.config import Network
+from ohmstead.gateway.lookup import Known
 from ohmstead.gateway.protocol import PATH
 
 SUBPROTOCOL = "ocpp1.6"
@@ -34,24 +33,6 @@ class Refused(Exception):
         self.status = status
         self.reason = reason
         self.detail = detail
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the database knows of the charger that knocks."""
-
-    id: str
-    backoffice_id: UUID | None
-    station_id: UUID | None
-    registration: str
-    security_profile: int
-    password_hash: str | None
-    tolerant: bool
-    simulated: bool
-    retired: bool
-    alerted: bool
-    sessions: list[dict[str, Any]]
-    connectors: list[dict[str, Any]]
 
 
 def identity_of(raw_path: str) -> str:

@@ -2,27 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 from urllib.parse import unquote
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-import psycopg
 import structlog
-from psycopg import errors as pg
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
 from websockets.http11 import Request
 
-from ohmstead.charging.metering import OpenSession, max_power_w
-from ohmstead.charging.service import ChargerRef
 from ohmstead.core import metrics
 from ohmstead.core.clock import Clock
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
-from ohmstead.core.errors import DomainError, Unavailable
+from ohmstead.core.errors import Unavailable
 from ohmstead.core.facts import Row
 from ohmstead.core.http import utc_z
 from ohmstead.core.jobs import emit
@@ -30,7 +25,6 @@ from ohmstead.core.live import Event, LiveBus, Topic
 from ohmstead.gateway import presence
 from ohmstead.gateway.connection import ChargerConnection
 from ohmstead.gateway.handshake import (
-    Known,
     RateLimit,
     Refused,
     check_credentials,
@@ -39,15 +33,13 @@ from ohmstead.gateway.handshake import (
     identity_of,
     is_secure,
 )
+from ohmstead.gateway.lookup import Known, look_up
 from ohmstead.gateway.models import Refusal
 from ohmstead.gateway.protocol import PATH, ChargerProtocol
-from ohmstead.gateway.route import Context, Handler, Payload
+from ohmstead.gateway.transactions import Transactions
 from ohmstead.gateway.writer import DatabaseAway, Entry, Fact, Writer
 from ohmstead.link.links import Links
-from ohmstead.ocpp.errors import ErrorCode, OcppError
 from ohmstead.ocpp.masking import mask
-from ohmstead.ocpp.timestamps import parse_timestamp
-from ohmstead.stations.status import Told
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -55,37 +47,8 @@ AWAY_GRACE_SECONDS = 10.0
 CUT_SECONDS = 3.0
 SEEN_EVERY_SECONDS = 10.0
 COLD_AT_ONCE = 8
-ATTEMPTS = 3
 TRIM_REFUSALS_EVERY = 500
-RETRIED = {"40P01", "40001", "23505"}
-"""Deadlock, serialization failure, and a unique row that came from elsewhere in the same moment."""
-
-LOOKUP = text(
-    """
-SELECT charger.id, charger.backoffice_id, charger.station_id, charger.registration,
-       charger.security_profile, charger.password_hash, charger.tolerant, charger.simulated,
-       charger.retired_at IS NOT NULL AS retired,
-       EXISTS (SELECT 1 FROM notifications_alert alert
-                WHERE alert.kind = 'ChargerOffline' AND alert.subject = charger.id
-                  AND alert.cleared_at IS NULL) AS alerted,
-       (SELECT coalesce(json_agg(json_build_object(
-               'id', session.id, 'transaction_id', session.ocpp_transaction_id,
-               'connector_id', session.connector_id, 'started_at', session.started_at,
-               'energy_wh', session.energy_wh::text, 'register_wh', session.register_wh::text,
-               'last_sample_at', session.last_sample_at, 'power_w', session.power_w,
-               'soc_percent', session.soc_percent, 'trusted', session.anomalies = '[]')), '[]')
-          FROM charging_session session
-         WHERE session.charger_id = charger.id AND session.status = 'Active'
-           AND NOT session.unmatched) AS sessions,
-       (SELECT coalesce(json_agg(json_build_object(
-               'connector_id', connector.connector_id, 'status', connector.status,
-               'error_code', connector.error_code, 'at', connector.status_at,
-               'max_power_kw', connector.max_power_kw)), '[]')
-          FROM stations_connector connector WHERE connector.charger_id = charger.id) AS connectors
-  FROM stations_charger charger
- WHERE charger.id = :id
-"""
-)
+RETRY_SECONDS = 1.0
 
 
 class Gateway:
@@ -105,6 +68,7 @@ class Gateway:
         # By charger: the newest socket that waits beside the one that serves it.
         self._tasks: set[asyncio.Task[None]] = set()
         self._cold = asyncio.Semaphore(COLD_AT_ONCE)
+        self.transactions = Transactions(database, self._cold, self._report_away)
         self._limit = RateLimit(settings.ocpp_refusals_per_minute)
         self._refusals_waiting = 0
         self._owed: list[tuple[list[Fact], Callable[[Exception | None], None]]] = []
@@ -256,7 +220,11 @@ class Gateway:
             return
         subprotocol, served = choose_subprotocol(request.headers)
         metrics.HANDSHAKES.labels("101").inc()
-        connection = self._admit(protocol, known)
+        connection = ChargerConnection(
+            self, protocol, uuid4(), known.ref, tolerant=known.tolerant, now=self.clock.now()
+        )
+        connection.told = known.told()
+        connection.sessions = known.open_sessions()
         if not protocol.accept(connection, subprotocol):
             return
         self._connections.add(connection)
@@ -280,36 +248,16 @@ class Gateway:
             self._second[known.id] = connection
 
     async def _lookup(self, identity: str) -> Known | None:
-        if "\0" in identity:
-            return None
         try:
-            async with self._cold, self.database.engine.connect() as connection:
-                row = (await connection.execute(LOOKUP, {"id": identity})).mappings().one_or_none()
+            async with self._cold:
+                return await look_up(self.database.engine, identity)
         except (DBAPIError, TimeoutError, OSError) as error:
             self._report_away()
             raise Refused(503, "DatabaseAway", "The database is away.") from error
-        return None if row is None else Known(**row)
 
     def _report_away(self) -> None:
         """Let the writer find out whether the database is away: it decides for all."""
         self.writer.submit(Entry([(presence.CHARGER_SEEN, _nobody(self.clock.now()))], _nothing))
-
-    def _admit(self, protocol: ChargerProtocol, known: Known) -> ChargerConnection:
-        charger = ChargerRef(
-            known.id, known.backoffice_id, known.station_id, known.registration, known.simulated
-        )
-        connection = ChargerConnection(
-            self, protocol, uuid4(), charger, tolerant=known.tolerant, now=self.clock.now()
-        )
-        power = {one["connector_id"]: max_power_w(one["max_power_kw"]) for one in known.connectors}
-        for one in known.connectors:
-            if one["status"] is not None:
-                at = parse_timestamp(one["at"]) if one["at"] else None
-                connection.told[one["connector_id"]] = Told(one["status"], one["error_code"], at)
-        for one in known.sessions:
-            opened = _open_session(one, power.get(one["connector_id"], max_power_w(None)))
-            connection.sessions[opened.transaction_id] = opened
-        return connection
 
     def _refuse(
         self,
@@ -418,20 +366,25 @@ class Gateway:
         self._write_presence(facts, written)
 
     async def _went_offline(self, connection: ChargerConnection, now: datetime) -> None:
-        try:
-            async with self._cold, self.database.session() as session:
-                await presence.went_offline(session, connection.charger.id, str(connection.id), now)
-        except Unavailable:
-            logger.warning("gateway.offline_not_published", charger_id=connection.charger.id)
-            seen = (presence.CHARGER_SEEN, _seen(connection, now, online=False))
-            self._owed.append(([seen], lambda _: self.spawn(self._went_offline(connection, now))))
+        await self._publish(
+            lambda session: presence.went_offline(session, connection.charger.id, str(connection.id), now)
+        )
 
     async def _came_online(self, charger_id: str) -> None:
-        try:
-            async with self._cold, self.database.session() as session:
-                await emit(session, presence.CHARGER_CAME_ONLINE, charger_id=charger_id)
-        except Unavailable:
-            logger.warning("gateway.online_not_published", charger_id=charger_id)
+        await self._publish(
+            lambda session: emit(session, presence.CHARGER_CAME_ONLINE, charger_id=charger_id)
+        )
+
+    async def _publish(self, work: Callable[[AsyncSession], Awaitable[None]]) -> None:
+        """Publish a fact that nobody tells a second time: again and again while the database is away."""
+        while True:
+            try:
+                async with self._cold, self.database.session() as session:
+                    await work(session)
+            except Unavailable:
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
 
     def _tell(self, connection: ChargerConnection, kind: str, *, online: bool) -> None:
         charger = connection.charger
@@ -443,86 +396,11 @@ class Gateway:
         }
         self.live.publish(Event(Topic.CHARGERS, kind, data, charger.backoffice_id, charger.station_id))
 
-    # --- messages in a transaction of their own
-
-    async def transact(
-        self, connection: ChargerConnection, handler: Handler, payload: Payload, now: datetime
-    ) -> Payload:
-        """Serve a message in one transaction, and return its answer when that has committed.
-
-        Raises `OcppError` with the code for the charger. Deadlocks are tried again.
-        """
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                async with self._cold, self.database.session() as session:
-                    context = Context(connection, session, now)
-                    response = await handler(context, payload)
-                for effect in context.after:
-                    effect()
-            except OcppError:
-                raise
-            except Exception as error:
-                if attempt < ATTEMPTS and _may_succeed_again(error):
-                    continue
-                raise self._refusal(connection, error) from error
-            else:
-                return response
-        raise OcppError(ErrorCode.INTERNAL_ERROR, "the message could not be written: send it again")
-
-    def _refusal(self, connection: ChargerConnection, error: Exception) -> OcppError:
-        """Return what the charger is told of a message that could not be written."""
-        if isinstance(error, Unavailable):
-            self._report_away()
-            away = "the database is away for the moment: send this again"
-            return OcppError(ErrorCode.INTERNAL_ERROR, away)
-        if isinstance(error, DomainError):
-            return OcppError(ErrorCode.INTERNAL_ERROR, error.message)
-        if isinstance(_driver_error(error), psycopg.DataError | pg.CheckViolation):
-            return OcppError(
-                ErrorCode.PROPERTY_CONSTRAINT_VIOLATION, "a value cannot be stored: mend and send again"
-            )
-        logger.error("gateway.message_failed", charger_id=connection.charger.id, exc_info=error)
-        return OcppError(ErrorCode.INTERNAL_ERROR, "the message could not be processed; it is in our log")
-
-
-def _driver_error(error: BaseException) -> psycopg.Error | None:
-    """Return what the database said, from under what SQLAlchemy and the unit of work made of it."""
-    for one in (error, error.__cause__):
-        said = one.orig if isinstance(one, DBAPIError) else one
-        if isinstance(said, psycopg.Error):
-            return said
-    return None
-
-
-def _may_succeed_again(error: Exception) -> bool:
-    """Tell whether the same message may be written if it is tried once more at once."""
-    driver = _driver_error(error)
-    if driver is not None:
-        return driver.sqlstate in RETRIED
-    return isinstance(error, DomainError) and not isinstance(error, Unavailable)
-
 
 async def _until(condition: Callable[[], bool], deadline: float) -> None:
     """Wait for a condition of many connections, at most until `deadline`; only the drain needs it."""
     while not condition() and time.monotonic() < deadline:  # noqa: ASYNC110 # an event for each message would cost
         await asyncio.sleep(0.02)
-
-
-def _open_session(row: dict[str, Any], power: int) -> OpenSession:
-    started_at = parse_timestamp(row["started_at"])
-    return OpenSession(
-        id=UUID(row["id"]),
-        transaction_id=row["transaction_id"],
-        connector_id=row["connector_id"],
-        started_at=started_at,
-        energy_wh=Decimal(row["energy_wh"] or 0),
-        register_wh=None if row["register_wh"] is None else Decimal(row["register_wh"]),
-        last_sample_at=parse_timestamp(row["last_sample_at"]) if row["last_sample_at"] else started_at,
-        max_power_w=power,
-        power_w=row["power_w"],
-        soc_percent=row["soc_percent"],
-        trusted=row["trusted"],
-    )
 
 
 def _seen(connection: ChargerConnection, at: datetime, *, online: bool) -> Row:

@@ -69,6 +69,8 @@ class Writer:
         self._lanes = [_Lane(url, self) for _ in range(LANES)]
         self._tasks: list[asyncio.Task[None]] = []
         self._busy = 0
+        self._in_flight = 0
+        self._ripe_at = 1
         self._closing = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -82,7 +84,8 @@ class Writer:
         """Put an entry into the next group."""
         self._queue.append(entry)
         self._idle.clear()
-        self._wake.set()
+        if len(self._queue) >= self._ripe_at:
+            self._wake.set()
 
     async def write(self, *facts: Fact) -> None:
         """Write facts with the next group and wait for the commit. Raises `DatabaseAway` or `BadRow`."""
@@ -130,21 +133,37 @@ class Writer:
 
     async def _run(self, lane: "_Lane") -> None:
         while True:
-            if not self._queue:
-                if not self._busy:
+            if len(self._queue) < self._ripe_at:
+                if not self._queue and not self._busy:
                     self._idle.set()
-                if self._closing:
+                if self._closing and not self._queue:
                     return
                 self._wake.clear()
                 await self._wait(lane)
                 continue
             group, self._queue = self._queue[:GROUP_LIMIT], self._queue[GROUP_LIMIT:]
             metrics.WRITER_QUEUE.set(len(self._queue))
-            self._busy += 1
+            self._began(len(group))
             try:
                 await lane.write_group(group)
             finally:
-                self._busy -= 1
+                self._ended(len(group))
+
+    def _began(self, size: int) -> None:
+        """While a group is on its way the next one waits until it is half as large, or the way is free.
+
+        A lane that took the first message it saw would write many small groups, which cost the most.
+        """
+        self._busy += 1
+        self._in_flight += size
+        self._ripe_at = max(1, self._in_flight // 2)
+
+    def _ended(self, size: int) -> None:
+        self._busy -= 1
+        self._in_flight -= size
+        self._ripe_at = max(1, self._in_flight // 2)
+        if self._queue:
+            self._wake.set()
 
     async def _wait(self, lane: "_Lane") -> None:
         """Wait for work; while the database is away, try now and then to come back."""

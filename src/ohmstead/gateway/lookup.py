@@ -1,0 +1,108 @@
+"""What the database knows of a charger that knocks: read by one query, before the socket is opened."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ohmstead.charging.metering import OpenSession, max_power_w
+from ohmstead.charging.service import ChargerRef
+from ohmstead.ocpp.timestamps import parse_timestamp
+from ohmstead.stations.status import Told
+
+LOOKUP = text(
+    """
+SELECT charger.id, charger.backoffice_id, charger.station_id, charger.registration,
+       charger.security_profile, charger.password_hash, charger.tolerant, charger.simulated,
+       charger.retired_at IS NOT NULL AS retired,
+       EXISTS (SELECT 1 FROM notifications_alert alert
+                WHERE alert.kind = 'ChargerOffline' AND alert.subject = charger.id
+                  AND alert.cleared_at IS NULL) AS alerted,
+       (SELECT coalesce(json_agg(json_build_object(
+               'id', session.id, 'transaction_id', session.ocpp_transaction_id,
+               'connector_id', session.connector_id, 'started_at', session.started_at,
+               'energy_wh', session.energy_wh::text, 'register_wh', session.register_wh::text,
+               'last_sample_at', session.last_sample_at, 'power_w', session.power_w,
+               'soc_percent', session.soc_percent, 'trusted', session.anomalies = '[]')), '[]')
+          FROM charging_session session
+         WHERE session.charger_id = charger.id AND session.status = 'Active'
+           AND NOT session.unmatched) AS sessions,
+       (SELECT coalesce(json_agg(json_build_object(
+               'connector_id', connector.connector_id, 'status', connector.status,
+               'error_code', connector.error_code, 'at', connector.status_at,
+               'max_power_kw', connector.max_power_kw)), '[]')
+          FROM stations_connector connector WHERE connector.charger_id = charger.id) AS connectors
+  FROM stations_charger charger
+ WHERE charger.id = :id
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A charger, its open sessions and its connectors, as the database has them."""
+
+    id: str
+    backoffice_id: UUID | None
+    station_id: UUID | None
+    registration: str
+    security_profile: int
+    password_hash: str | None
+    tolerant: bool
+    simulated: bool
+    retired: bool
+    alerted: bool
+    sessions: list[dict[str, Any]]
+    connectors: list[dict[str, Any]]
+
+    @property
+    def ref(self) -> ChargerRef:
+        """Return what the messages of this charger need to know of it."""
+        return ChargerRef(self.id, self.backoffice_id, self.station_id, self.registration, self.simulated)
+
+    def told(self) -> dict[int, Told]:
+        """Return what each connector last told."""
+        return {
+            one["connector_id"]: Told(
+                one["status"], one["error_code"], parse_timestamp(one["at"]) if one["at"] else None
+            )
+            for one in self.connectors
+            if one["status"] is not None
+        }
+
+    def open_sessions(self) -> dict[int, OpenSession]:
+        """Return the open sessions by their transaction id."""
+        power = {one["connector_id"]: max_power_w(one["max_power_kw"]) for one in self.connectors}
+        return {
+            one["transaction_id"]: _open_session(one, power.get(one["connector_id"], max_power_w(None)))
+            for one in self.sessions
+        }
+
+
+async def look_up(engine: AsyncEngine, identity: str) -> Known | None:
+    """Read a charger by its identity. Raises what the driver raises when the database is away."""
+    if "\0" in identity:  # nothing in the database has it, and PostgreSQL would refuse to look
+        return None
+    async with engine.connect() as connection:
+        row = (await connection.execute(LOOKUP, {"id": identity})).mappings().one_or_none()
+    return None if row is None else Known(**row)
+
+
+def _open_session(row: dict[str, Any], power: int) -> OpenSession:
+    started_at = parse_timestamp(row["started_at"])
+    return OpenSession(
+        id=UUID(row["id"]),
+        transaction_id=row["transaction_id"],
+        connector_id=row["connector_id"],
+        started_at=started_at,
+        energy_wh=Decimal(row["energy_wh"] or 0),
+        register_wh=None if row["register_wh"] is None else Decimal(row["register_wh"]),
+        last_sample_at=parse_timestamp(row["last_sample_at"]) if row["last_sample_at"] else started_at,
+        max_power_w=power,
+        power_w=row["power_w"],
+        soc_percent=row["soc_percent"],
+        trusted=row["trusted"],
+    )
