@@ -103,11 +103,15 @@ def migrate(
     epilog=_examples(
         "ohmstead simulate --chargers 50",
         "ohmstead simulate --url ws://csms.example:9000/ocpp --scenario scenarios/plug_first.yaml --speed 10",
-        "ohmstead simulate --scenario 'scenarios/*.yaml' --duration 600 --password secret",
+        "ohmstead simulate --chargers 50 --scenario scenarios/*.yaml --duration 600 --password secret",
     )
 )
 def simulate(
     *,
+    more: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SCENARIO]...", help="Further scenario files: a pattern may go unquoted."),
+    ] = None,
     url: Annotated[
         str, typer.Option(help="The central system, without the charger's id.")
     ] = "ws://localhost:8000/ocpp",
@@ -137,7 +141,7 @@ def simulate(
         plan = module.Plan(
             url=url.rstrip("/"),
             chargers=chargers,
-            scenarios=[path for pattern in scenario or [] for path in _matching(pattern)],
+            scenarios=[path for pattern in [*(scenario or []), *(more or [])] for path in _matching(pattern)],
             password=password,
             speed=speed,
             duration=duration,

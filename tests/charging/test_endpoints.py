@@ -201,3 +201,18 @@ class TestGetTransaction:
         self, client: httpx.AsyncClient, admin: SignedIn, key: str
     ) -> None:
         assert (await client.get(f"{URL}/{key}", headers=admin.headers)).status_code == 404
+
+
+class TestDetail:
+    async def test_an_unmatched_stop_is_shown_as_it_was_sent(
+        self, client: httpx.AsyncClient, world: World
+    ) -> None:
+        charger, admin = await world.charger(), await world.admin()
+        raw = {"transactionId": 7, "meterStop": "not a number", "vendorNote": "kept"}
+        row = await world.session(
+            charger, unmatched=True, status="Completed", started_at=None, raw=raw, stop_id_tag="TAG7"
+        )
+        shown = (await client.get(f"/api/admin/transactions/{row.id}", headers=admin.headers)).json()
+        assert shown["raw"] == raw
+        assert shown["stop_id_tag"] == "TAG7"
+        assert shown["unmatched"] is True

@@ -200,6 +200,18 @@ class TestSimulate:
         assert "bad.yaml:4" in done.stderr
         assert "fly" in done.stderr
 
+    def test_a_pattern_may_be_spread_by_the_shell(self, tmp_path: Path) -> None:
+        good = "name: good\ndescription: x\nsteps:\n  - wait: 1s\n"
+        for name, text in (
+            ("a", good),
+            ("b", good),
+            ("c", "name: bad\ndescription: x\nsteps:\n  - fly: 1\n"),
+        ):
+            (tmp_path / f"{name}.yaml").write_text(text)
+        done = ohmstead("simulate", "--scenario", *(str(tmp_path / f"{name}.yaml") for name in "abc"))
+        assert done.returncode == 2
+        assert "c.yaml:4" in done.stderr
+
     def test_when_nobody_listens_it_ends_after_its_time_and_failed(self) -> None:
         done = ohmstead("simulate", "--url", f"ws://127.0.0.1:{free_port()}/ocpp", "--duration", "1.5")
         assert done.returncode == 1

@@ -43,11 +43,17 @@ class TestHealth:
 
 class TestReady:
     async def test_a_server_at_work_is_ready_in_all_its_parts(self, server: RunningServer) -> None:
-        async def ready() -> bool:
-            return (await get(server, "/health/ready")).status_code == 200
+        body: dict[str, Any] = {}
 
-        await until(ready)
-        body = (await get(server, "/health/ready")).json()
+        async def ready() -> bool:
+            answer = await get(server, "/health/ready")
+            body.update(answer.json())
+            return answer.status_code == 200
+
+        try:
+            await until(ready, 20)
+        except TimeoutError:
+            pytest.fail(f"not ready after 20 s: {body}")
         assert body["status"] == "ready"
         assert set(body["checks"]) == {"database", "schema", "jobs", "gateway"}
         assert all(check["ok"] and check["detail"] for check in body["checks"].values())

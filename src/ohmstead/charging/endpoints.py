@@ -16,6 +16,7 @@ from ohmstead.charging.schemas import (
     Plot,
     PlotPoint,
     SampledValueOut,
+    TransactionDetail,
     TransactionOut,
 )
 from ohmstead.core.clock import Clock
@@ -74,9 +75,9 @@ async def list_transactions(
 @router.get("/{transaction_id}")
 async def get_transaction(
     session: UnitOfWork, principal: Staff, transaction_id: TransactionId
-) -> TransactionOut:
+) -> TransactionDetail:
     """Return one session, by its id or by its `ocpp_transaction_id`."""
-    return TransactionOut.model_validate(await queries.transaction(session, principal, transaction_id))
+    return TransactionDetail.model_validate(await queries.transaction(session, principal, transaction_id))
 
 
 @router.get("/{transaction_id}/meter-values")

@@ -40,6 +40,16 @@ class TransactionOut(Schema):
     simulated: bool
 
 
+class TransactionDetail(TransactionOut):
+    """One session with all that is kept of it; `raw` is the StopTransaction as the charger sent it."""
+
+    reservation_id: int | None
+    stop_id_tag: str | None
+    received_at: UtcTime
+    closed_at: UtcTime | None
+    raw: dict[str, Any] | None
+
+
 class SampledValueOut(BaseModel):
     """One sampled value with what OCPP 1.6 7.43 leaves out filled in; `value` is null if no number."""
 

@@ -31,7 +31,7 @@ from ohmstead.core.clock import Clock
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Unauthenticated, Unavailable
-from ohmstead.core.http import Schema
+from ohmstead.core.http import Schema, utc_z
 from ohmstead.core.live import TAIL_ONLY, LiveBus, Numbered, Subscription, Topic
 from ohmstead.core.text import Text
 from ohmstead.insights.snapshots import Snapshot
@@ -233,7 +233,7 @@ class Listener:
         )
 
     async def _send(self, message: dict[str, Any]) -> None:
-        text = orjson.dumps(message, default=_plain, option=orjson.OPT_UTC_Z).decode()
+        text = orjson.dumps(message, default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME).decode()
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 await self._socket.send_text(text)
@@ -295,6 +295,9 @@ def _read_hello(text: str) -> Hello:
 
 
 def _plain(value: Any) -> Any:
+    """Write what orjson does not as the API does: times with `Z` and milliseconds, numbers as numbers."""
+    if isinstance(value, datetime):
+        return utc_z(value)
     return float(value) if isinstance(value, Decimal) else str(value)
 
 
