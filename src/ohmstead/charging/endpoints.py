@@ -154,7 +154,7 @@ async def force_stop_transaction(
             except Conflict:  # its stop came after all, a moment ago
                 row = await queries.transaction(after, principal, str(row.id))
                 status = "Completed"
-        transaction = TransactionOut.model_validate(row)
+        transaction = TransactionDetail.model_validate(row)
     return ForceStopped(status=status, answer=answer, transaction=transaction)
 
 

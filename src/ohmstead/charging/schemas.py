@@ -104,4 +104,4 @@ class ForceStopped(BaseModel):
 
     status: Literal["Accepted", "ClosedLocally", "Completed"]
     answer: str
-    transaction: TransactionOut
+    transaction: TransactionDetail
