@@ -21,6 +21,7 @@ from ohmstead.accounts import id_tags_endpoints as id_tags
 from ohmstead.accounts import users_endpoints as users
 from ohmstead.accounts.service import ensure_admin
 from ohmstead.charging import endpoints as transactions
+from ohmstead.charging.figures import RunningFigures
 from ohmstead.charging.jobs import meter_values
 from ohmstead.core import docs, migrations
 from ohmstead.core.clock import Clock, SystemClock
@@ -116,7 +117,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     app.state.links = Links()
     app.state.database = database
     app.state.jobs = create_jobs(settings.postgres_url)
-    database.session_info["jobs"] = app.state.jobs
+    app.state.figures = RunningFigures()
+    database.session_info.update(jobs=app.state.jobs, figures=app.state.figures)
     install_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
@@ -155,7 +157,10 @@ class Server:
         self.host = host
         self.on_ready = on_ready
         self.before_stop = before_stop
-        self.gateway = Gateway(settings, app.state.database, app.state.links, app.state.live, app.state.clock)
+        state = app.state
+        self.gateway = Gateway(
+            settings, state.database, state.links, state.live, figures=state.figures, clock=state.clock
+        )
         self.worker = Worker(app.state.jobs, settings, app.state.database, app.state.clock)
         app.state.gateway = self.gateway
         app.state.worker = self.worker

@@ -263,9 +263,9 @@ class TestWriting:
         for row in (active, ended):
             in_memory = opened(id=row.id, register_wh=Decimal(0))
             assert in_memory.follows(NOW + timedelta(minutes=1), register("12.5"))
-            rows.append(in_memory.figures())
+            rows.append(in_memory.figures().row())
             assert in_memory.follows(NOW + timedelta(minutes=2), register("20.25"))
-            rows.append(in_memory.figures())
+            rows.append(in_memory.figures().row())
         await write(db, FIGURES, *rows)
         async with db.session() as session:
             now, then = await session.get(Session, active.id), await session.get(Session, ended.id)

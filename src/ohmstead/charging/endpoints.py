@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 
 from ohmstead.accounts.access import Staff
 from ohmstead.charging import queries, service
+from ohmstead.charging.figures import figures_written
 from ohmstead.charging.models import ClosedBy, MeterValue, SessionStatus
 from ohmstead.charging.schemas import (
     ForceStop,
@@ -68,6 +69,7 @@ async def list_transactions(
     wanted: Annotated[queries.TransactionFilter, Depends(wanted_transactions)],
 ) -> Page[TransactionOut]:
     """List sessions, newest first. `q` searches id tags, charger ids and transaction ids."""
+    await figures_written(session)
     found = await queries.SESSIONS.slice(session, queries.transactions(principal, wanted), paging)
     return found.page(TransactionOut.model_validate(row) for row in found.rows)
 

@@ -40,12 +40,15 @@ SELECT charger_id, connector_id, transaction_id, sampled_at, digest, received_at
 
 SESSIONS = """
 UPDATE charging_session AS session
-   SET energy_wh = row.energy_wh, register_wh = row.register_wh, last_sample_at = row.last_sample_at,
+   SET energy_wh = greatest(row.energy_wh, session.energy_wh),
+       register_wh = greatest(row.register_wh, session.register_wh),
+       last_sample_at = row.last_sample_at,
        power_w = row.power_w, soc_percent = coalesce(row.soc_percent, session.soc_percent)
   FROM json_to_recordset(%s::json) AS row(
        id uuid, energy_wh numeric, register_wh numeric, last_sample_at timestamptz, power_w float8,
        soc_percent float8)
- WHERE session.id = row.id AND session.status = 'Active'
+ WHERE session.id = row.id AND session.status = 'Active' AND session.anomalies = '[]'
+   AND (session.last_sample_at IS NULL OR session.last_sample_at <= row.last_sample_at)
 """
 
 
@@ -55,6 +58,28 @@ class Metered(NamedTuple):
     sampled_at: datetime
     reading: Reading
     row: dict[str, Any]
+
+
+class Figures(NamedTuple):
+    """What a session comes to so far, at one moment."""
+
+    id: UUID
+    energy_wh: Decimal
+    register_wh: Decimal | None
+    last_sample_at: datetime
+    power_w: float | None
+    soc_percent: float | None
+
+    def row(self) -> dict[str, Any]:
+        """Return the row that brings the database up to this."""
+        return {
+            "id": self.id,
+            "energy_wh": str(self.energy_wh),
+            "register_wh": None if self.register_wh is None else str(self.register_wh),
+            "last_sample_at": self.last_sample_at,
+            "power_w": self.power_w,
+            "soc_percent": self.soc_percent,
+        }
 
 
 @dataclass(slots=True)
@@ -78,6 +103,7 @@ class OpenSession:
     soc_percent: float | None = None
     trusted: bool = True
     told_at: datetime | None = None
+    figures_at: datetime | None = None
 
     def follows(self, at: datetime, reading: Reading) -> bool:
         """Tell whether a value simply goes on from the last one, and if so count it.
@@ -103,16 +129,16 @@ class OpenSession:
             self.soc_percent = float(reading.soc)
         return True
 
-    def figures(self) -> dict[str, Any]:
-        """Return the row that brings the database up to this."""
-        return {
-            "id": self.id,
-            "energy_wh": str(self.energy_wh),
-            "register_wh": None if self.register_wh is None else str(self.register_wh),
-            "last_sample_at": self.last_sample_at,
-            "power_w": self.power_w,
-            "soc_percent": self.soc_percent,
-        }
+    def figures(self) -> Figures:
+        """Return the figures as they are now."""
+        return Figures(
+            self.id,
+            self.energy_wh,
+            self.register_wh,
+            self.last_sample_at,
+            self.power_w,
+            self.soc_percent,
+        )
 
 
 def max_power_w(max_power_kw: float | None) -> int:
@@ -197,4 +223,9 @@ METER_VALUE = FactKind("meter value", (METER_VALUES,))
 """The rows of `read_meter_values`; those that are there already stay as they are."""
 
 FIGURES = FactKind("session figures", (SESSIONS,), identity=lambda row: row["id"], latest=(True,))
-"""The rows of `OpenSession.figures`; sessions that have ended are left alone."""
+"""The rows of `Figures`; sessions that have ended or have anomalies are left alone, and so are newer figures.
+
+The energy and the register of a session that is simply counted on only grow. So two figures that are
+written side by side come out the same in either order, and a socket that began from a row which was
+about to change does no harm.
+"""

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.principal import Principal
 from ohmstead.charging.energy import EnergyMeter, Sample
+from ohmstead.charging.figures import figures_written
 from ohmstead.charging.models import MeterValue, Session, SessionStatus
 from ohmstead.core.errors import NotFound
 from ohmstead.core.paging import Order, containing, number_key, time_key, uuid_key
@@ -74,6 +75,7 @@ async def transaction(session: AsyncSession, principal: Principal, key: str) -> 
 
     Raises `NotFound` also for what lies outside of the caller's scope. The row is read anew.
     """
+    await figures_written(session)
     query = principal.within(select(Session), Session.backoffice_id, Session.station_id)
     number = _transaction_number(key)
     if number is not None:
@@ -90,6 +92,7 @@ async def active_sessions(
     session: AsyncSession, principal: Principal, *, charger_id: str | None, limit: int
 ) -> list[Session]:
     """Return the open sessions of the caller's scope, newest first, at most `limit`."""
+    await figures_written(session)
     wanted = TransactionFilter(charger=charger_id, status=SessionStatus.ACTIVE, unmatched=False)
     query = transactions(principal, wanted).order_by(Session.occurred_at.desc(), Session.id.desc())
     return list((await session.scalars(query.limit(limit))).all())

@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
-from sqlalchemy import select
+from sqlalchemy import select, true
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -33,7 +33,7 @@ from ohmstead.charging.metering import (
     OpenSession,
     read_meter_values,
 )
-from ohmstead.charging.models import ClosedBy, Session, SessionStatus
+from ohmstead.charging.models import ClosedBy, MeterValue, Session, SessionStatus
 from ohmstead.charging.starting import insert_with_new_id, one_at_a_time, open_sessions, same_start, too_many
 from ohmstead.core.db import publish, raw_connection
 from ohmstead.core.errors import Conflict, NotFound
@@ -298,6 +298,39 @@ async def close_stale(session: AsyncSession, now: datetime, after: timedelta) ->
             )
         )
     return closed
+
+
+async def mend_figures(session: AsyncSession) -> int:
+    """Work out anew what open sessions come to whose stored values are newer than their figures.
+
+    Those lag by a second while many values come in (`charging.figures`), and a server that was killed
+    left them so. Returns how many there were.
+    """
+    newest = (
+        select(MeterValue.sampled_at, MeterValue.power_w, MeterValue.soc_percent)
+        .where(
+            MeterValue.charger_id == Session.charger_id,
+            MeterValue.connector_id == Session.connector_id,
+            MeterValue.transaction_id == Session.ocpp_transaction_id,
+            MeterValue.sampled_at > Session.last_sample_at,
+        )
+        .order_by(MeterValue.sampled_at.desc())
+        .limit(1)
+        .lateral()
+    )
+    found = await session.execute(
+        select(Session, newest.c.sampled_at, newest.c.power_w, newest.c.soc_percent)
+        .join(newest, true())
+        .where(Session.status == SessionStatus.ACTIVE, Session.unmatched.is_(False))
+        .order_by(Session.charger_id)
+    )
+    mended = found.all()
+    for row, sampled_at, power_w, soc_percent in mended:
+        take_energy(row, await measure(session, row))
+        row.last_sample_at = sampled_at
+        row.power_w = row.power_w if power_w is None else power_w
+        row.soc_percent = row.soc_percent if soc_percent is None else soc_percent
+    return len(mended)
 
 
 async def add_meter_values(

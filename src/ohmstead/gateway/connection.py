@@ -216,6 +216,7 @@ class ChargerConnection:
     async def _serve_cold(self, inbound: "_Inbound") -> None:
         call = inbound.call
         try:
+            await self.gateway.figures.settle(one.id for one in self.sessions.values())
             response = await self.gateway.transactions.serve(
                 self, routes.ROUTES[call.action].handler, call.payload, inbound.now
             )

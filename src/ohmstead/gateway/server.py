@@ -13,6 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from websockets.http11 import Request
 
+from ohmstead.charging import service
+from ohmstead.charging.figures import WRITE_EVERY, RunningFigures
 from ohmstead.core import metrics
 from ohmstead.core.clock import Clock
 from ohmstead.core.config import Settings
@@ -55,7 +57,14 @@ class Gateway:
     """All that the connections share. One per process, and one event loop."""
 
     def __init__(
-        self, settings: Settings, database: Database, links: Links, live: LiveBus, clock: Clock
+        self,
+        settings: Settings,
+        database: Database,
+        links: Links,
+        live: LiveBus,
+        *,
+        figures: RunningFigures,
+        clock: Clock,
     ) -> None:
         self.settings = settings
         self.database = database
@@ -63,6 +72,8 @@ class Gateway:
         self.live = live
         self.clock = clock
         self.writer = Writer(settings.postgres_url)
+        self.figures = figures
+        figures.write_by(self.writer.write)
         self._connections: set[ChargerConnection] = set()
         self._second: dict[str, ChargerConnection] = {}
         # By charger: the newest socket that waits beside the one that serves it.
@@ -84,6 +95,7 @@ class Gateway:
         self.database.on_commit = self._committed
         async with self.database.session() as session:
             await presence.forget_the_dead(session, self.clock.now())
+            await service.mend_figures(session)
         self.spawn(self._watch())
 
     def _committed(self, events: list[Event]) -> None:
@@ -110,6 +122,7 @@ class Gateway:
         await _until(lambda: not self._connections, deadline)
         for connection in list(self._connections):
             connection.protocol.fail("the server stops")
+        await self.figures.settle()
         running = [task for task in self._tasks if task.get_name() != "gateway watch"]
         if running:
             await asyncio.wait(running, timeout=max(0.1, deadline - time.monotonic()))
@@ -130,11 +143,11 @@ class Gateway:
             logger.error("gateway.task_failed", exc_info=task.exception())
 
     async def _watch(self) -> None:
-        """Write who was heard, and close the sockets when the database stays away."""
+        """Write who was heard and what sessions come to; close the sockets when the database stays away."""
         task = asyncio.current_task()
         if task is not None:
             task.set_name("gateway watch")
-        last_seen = last_cut = time.monotonic()
+        last_seen = last_cut = last_figures = time.monotonic()
         while True:
             await asyncio.sleep(0.5)
             away = self.writer.away_since
@@ -148,8 +161,11 @@ class Gateway:
                 )
                 for connection in list(self._connections):
                     connection.protocol.close(1013, "the database is away: come back later")
-            if self._owed and self.writer.away_since is None:
+            if away is None:
                 self._write_owed()
+                if time.monotonic() - last_figures >= WRITE_EVERY.total_seconds():
+                    last_figures = time.monotonic()
+                    self.figures.flush()
             if time.monotonic() - last_seen >= SEEN_EVERY_SECONDS:
                 last_seen = time.monotonic()
                 self._write_seen()
@@ -335,6 +351,7 @@ class Gateway:
         One that is open and has been silent so far takes over now.
         """
         self._connections.discard(connection)
+        self.figures.flush()
         second = self._second.get(connection.charger.id)
         if second is connection:
             del self._second[connection.charger.id]

@@ -40,9 +40,16 @@ def hot_meter_values(connection: "ChargerConnection", payload: Payload, now: dat
         if not session.follows(value.sampled_at, value.reading):
             session.trusted = False
             return None
-    facts.append((FIGURES, session.figures()))
+    figures = connection.gateway.figures
+    due = figures.due(session, now)
+    if due:
+        facts.append((FIGURES, session.figures().row()))
 
     def after() -> None:
+        if due:
+            figures.written(session)
+        else:
+            figures.later(session)
         # Watchers need no more than one update a second of each session.
         if session.told_at is None or now - session.told_at >= ONE_SECOND:
             session.told_at = now
