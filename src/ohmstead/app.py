@@ -48,6 +48,7 @@ from ohmstead.ocpp.v16.schemas import preload
 from ohmstead.stations import chargers_endpoints as chargers
 from ohmstead.stations import commands_endpoints as commands
 from ohmstead.stations import endpoints as stations
+from ohmstead.stations.outcomes import Commands, Outcomes
 from ohmstead.worker import Worker, create_jobs
 
 logger = structlog.stdlib.get_logger(__name__)
@@ -117,6 +118,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     app.state.links = Links()
     app.state.database = database
     app.state.jobs = create_jobs(settings.postgres_url)
+    app.state.commands = Commands(database, app.state.links, app.state.clock, outcomes_of_commands())
     app.state.figures = RunningFigures()
     database.session_info.update(jobs=app.state.jobs, figures=app.state.figures)
     install_error_handlers(app)
@@ -125,6 +127,11 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     app.add_api_route("/ocpp/{charge_point_id:path}", _no_upgrade, include_in_schema=False)
     app.add_middleware(RequestScope, max_body=MAX_BODY)
     return app
+
+
+def outcomes_of_commands() -> Outcomes:
+    """Return what each domain makes of the commands that operators and jobs send."""
+    return Outcomes()
 
 
 async def _no_upgrade(charge_point_id: str) -> Response:
@@ -161,7 +168,14 @@ class Server:
         self.gateway = Gateway(
             settings, state.database, state.links, state.live, figures=state.figures, clock=state.clock
         )
-        self.worker = Worker(app.state.jobs, settings, app.state.database, app.state.clock)
+        self.worker = Worker(
+            app.state.jobs,
+            settings,
+            app.state.database,
+            app.state.clock,
+            commands=app.state.commands,
+            live=app.state.live,
+        )
         app.state.gateway = self.gateway
         app.state.worker = self.worker
         self._stop = asyncio.Event()

@@ -78,9 +78,12 @@ def create_jobs(url: str) -> Jobs:
 class Worker:
     """Runs jobs until it is stopped; comes back by itself when the database was away."""
 
-    def __init__(self, jobs: Jobs, settings: Settings, database: Database, clock: Clock) -> None:
+    def __init__(
+        self, jobs: Jobs, settings: Settings, database: Database, clock: Clock, **means: Any
+    ) -> None:
+        """Run `jobs`; `means` is what tasks find in their context beside the settings, database and clock."""
         self._jobs = jobs
-        self._context: dict[str, Any] = {"settings": settings, "database": database, "clock": clock}
+        self._context: dict[str, Any] = {"settings": settings, "database": database, "clock": clock, **means}
         self._task: asyncio.Task[None] | None = None
         self.running = False
 

@@ -63,6 +63,20 @@ def payload_of(action: str, body: bytes) -> bytes:
     return payload_json
 
 
+def checked(action: str, body: bytes | dict[str, Any]) -> bytes:
+    """Return the payload to send of a body that was sent, or that we built. Raises `Invalid`."""
+    if isinstance(body, dict):
+        try:
+            body = orjson.dumps(body)
+        except TypeError as error:  # half a surrogate pair, an integer over 64 bits, nested too deep
+            raise Invalid(
+                f"The payload of {action} cannot be written as JSON: {error}.",
+                code="PayloadInvalid",
+                fields={"body": str(error)},
+            ) from error
+    return payload_of(action, body)
+
+
 async def send(
     links: Links, charger_id: str, action: str, body: bytes | dict[str, Any], *, wait_seconds: float | None
 ) -> Answer:
@@ -72,5 +86,4 @@ async def send(
     an accepted command changes, the charger tells by its own messages. Raises `Invalid` for the
     payload and `ChargerOffline`. Hold no transaction while this waits.
     """
-    payload_json = payload_of(action, orjson.dumps(body) if isinstance(body, dict) else body)
-    return await links.call(charger_id, action, payload_json, wait_seconds=wait_seconds)
+    return await links.call(charger_id, action, checked(action, body), wait_seconds=wait_seconds)

@@ -13,7 +13,6 @@ from ohmstead.core.db import Database
 from ohmstead.core.errors import Invalid
 from ohmstead.core.openapi import refuses
 from ohmstead.ocpp.v16.actions import FROM_CENTRAL
-from ohmstead.stations import commands
 from ohmstead.stations.chargers_queries import get_charger
 from ohmstead.stations.commands_schemas import (
     Availability,
@@ -23,6 +22,7 @@ from ohmstead.stations.commands_schemas import (
     Reset,
     Unlock,
 )
+from ohmstead.stations.outcomes import Commands
 from ohmstead.stations.parameters import ChargerId
 
 router = APIRouter(
@@ -56,7 +56,8 @@ Timeout = Annotated[
 async def _command(
     request: Request, charger_id: str, action: str, body: bytes | dict[str, Any], wait_seconds: float | None
 ) -> CommandAnswer:
-    answer = await commands.send(request.app.state.links, charger_id, action, body, wait_seconds=wait_seconds)
+    commands: Commands = request.app.state.commands
+    answer = await commands.send(charger_id, action, body, wait_seconds=wait_seconds)
     return CommandAnswer.of(answer)
 
 

@@ -1,0 +1,1 @@
+"""Slots, bookings and the reservations that protect them."""

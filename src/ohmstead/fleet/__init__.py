@@ -1,0 +1,1 @@
+"""What an operator does with many chargers: taking them on, configuration, firmware, lists of tags."""

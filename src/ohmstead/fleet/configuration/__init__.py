@@ -1,0 +1,1 @@
+"""What chargers are set to, and what they should be set to."""

@@ -1,0 +1,1 @@
+"""The lists of tags that chargers hold themselves."""

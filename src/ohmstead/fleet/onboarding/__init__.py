@@ -1,0 +1,1 @@
+"""Taking chargers on: those that nobody registered, files of many, stickers."""
