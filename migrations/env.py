@@ -7,6 +7,7 @@ from alembic import context
 import ohmstead.accounts.models
 import ohmstead.charging.models
 import ohmstead.gateway.models
+import ohmstead.mail.models
 import ohmstead.notifications.models
 import ohmstead.stations.models  # noqa: F401 # importing a model registers its table
 from ohmstead.core.db import Base

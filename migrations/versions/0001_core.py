@@ -21,6 +21,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts_backoffice")),
     )
+    op.create_index(
+        "uq_accounts_backoffice_name", "accounts_backoffice", [sa.literal_column("lower(name)")], unique=True
+    )
     op.create_table(
         "charging_meter_value",
         sa.Column("charger_id", sa.String(length=48), nullable=False),

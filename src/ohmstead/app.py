@@ -4,6 +4,7 @@ import asyncio
 import gc
 import signal
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,7 @@ from uvicorn.config import Config
 from ohmstead.accounts import businesses_endpoints as businesses
 from ohmstead.accounts import endpoints as auth
 from ohmstead.accounts import id_tags_endpoints as id_tags
+from ohmstead.accounts import mail_endpoints as mail
 from ohmstead.accounts import users_endpoints as users
 from ohmstead.accounts.service import ensure_admin
 from ohmstead.charging import endpoints as transactions
@@ -34,6 +36,7 @@ from ohmstead.core.logging import setup_logging
 from ohmstead.core.middleware import RequestScope
 from ohmstead.core.openapi import DocumentedApp, operation_id
 from ohmstead.core.partitions import maintain
+from ohmstead.core.tls import server_context
 from ohmstead.gateway import endpoints as ocpp
 from ohmstead.gateway.jobs import messages
 from ohmstead.gateway.protocol import protocol_class
@@ -69,6 +72,7 @@ ROUTERS = (
     transactions.router,
     ocpp.router,
     alerts.router,
+    mail.router,
     live.router,
 )
 ABOUT = """\
@@ -92,6 +96,7 @@ TAGS = {
     "Id tags": "What drivers show to chargers.",
     "Transactions": "Charging sessions with their meter values.",
     "OCPP": "What went over the wire, and who was let in or not.",
+    "Mail": "What was written to people, and whether it went out.",
     "Alerts": "What an operator should look at.",
     "Operations": "How the server is: for load balancers and Prometheus.",
 }
@@ -191,25 +196,28 @@ class Server:
         tail = LogTail()
         setup_logging(self.settings, tail)
         tail.attach(self.app.state.live, asyncio.get_running_loop())
+        tls = self._tls()
         listeners = self._listen()
         try:
             await self._prepare()
-            servers = self._servers(listeners)
+            servers = self._servers(listeners, tls)
             tasks = [asyncio.create_task(server.serve(sockets=[sock])) for server, sock in servers]
-            while not all(server.started for server, _ in servers):
-                if any(task.done() for task in tasks):
-                    break
-                await asyncio.sleep(0.01)
-            self.worker.start()
-            logger.info("server.ready", host=self.host, port=self.settings.port)
-            if self.on_ready is not None:
-                self.on_ready()
-            stopping = asyncio.create_task(self._stop.wait())
-            await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            if self.before_stop is not None:
-                await self.before_stop()
-            await self._drain([server for server, _ in servers], tasks)
+            try:
+                while not all(server.started for server, _ in servers):
+                    self._require_running(tasks)
+                    await asyncio.sleep(0.01)
+                self.worker.start()
+                logger.info("server.ready", host=self.host, port=self.settings.port)
+                if self.on_ready is not None:
+                    self.on_ready()
+                stopping = asyncio.create_task(self._stop.wait())
+                await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+                stopping.cancel()
+                self._require_running(tasks)
+            finally:
+                if self.before_stop is not None:
+                    await self.before_stop()
+                await self._drain([server for server, _ in servers], tasks)
         finally:
             for sock in listeners:
                 sock.close()
@@ -233,6 +241,22 @@ class Server:
         except DomainError as error:
             raise StartupError(error.message, "Look at the database's own log.") from error
 
+    def _require_running(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Raise `StartupError` when a listener has ended though nobody asked for it."""
+        for task in tasks:
+            if task.done() and not self._stop.is_set():
+                fault = task.exception()
+                logger.error("server.failed", exc_info=fault)
+                raise StartupError(
+                    f"The server ended by itself: {fault or 'no reason is known'}.", "Its log says more."
+                ) from fault
+
+    def _tls(self) -> ssl.SSLContext | None:
+        settings = self.settings
+        if settings.tls_cert is None or settings.tls_key is None:
+            return None
+        return server_context(settings.tls_cert, settings.tls_key)
+
     def _listen(self) -> list[socket.socket]:
         ports = [self.settings.port]
         if self.settings.ocpp_port is not None:
@@ -250,12 +274,13 @@ class Server:
                 ) from error
         return sockets
 
-    def _servers(self, listeners: list[socket.socket]) -> list[tuple[uvicorn.Server, socket.socket]]:
+    def _servers(
+        self, listeners: list[socket.socket], tls: ssl.SSLContext | None
+    ) -> list[tuple[uvicorn.Server, socket.socket]]:
         """Return a server for each listener; the second one is for chargers only, and without TLS."""
-        settings = self.settings
         main = self._config(self.app)
-        if settings.tls_cert is not None and settings.tls_key is not None:
-            main.ssl_certfile, main.ssl_keyfile = settings.tls_cert, settings.tls_key
+        if tls is not None:
+            main.ssl_context_factory = lambda _config, _default: tls
         configs = [main, self._config(_chargers_only)][: len(listeners)]
         return [(_Quiet(config), sock) for config, sock in zip(configs, listeners, strict=True)]
 
@@ -282,7 +307,7 @@ class Server:
         grace = 0.1 if self._forced else self.settings.shutdown_grace_seconds
         logger.info("server.stopping", connections=len(self.gateway))
         for server in servers:
-            for listener in server.servers:
+            for listener in server.servers if server.started else ():
                 listener.close()
         self.app.state.live.close()
         draining = asyncio.create_task(self.gateway.drain(grace))

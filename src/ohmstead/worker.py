@@ -13,6 +13,7 @@ from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.jobs import Jobs, Subscribers
 from ohmstead.gateway import jobs as gateway
+from ohmstead.mail import jobs as mail
 from ohmstead.notifications import jobs as alerts
 from ohmstead.notifications import subscribers as notifications
 from ohmstead.stations import jobs as stations
@@ -57,6 +58,7 @@ for namespace, blueprint in (
     (notifications.NAMESPACE, notifications.blueprint),
     (alerts.NAMESPACE, alerts.blueprint),
     (stations.NAMESPACE, stations.blueprint),
+    (mail.NAMESPACE, mail.blueprint),
 ):
     registry.add_tasks_from(blueprint, namespace=namespace)
 

@@ -27,7 +27,7 @@ SECRET_KEY_FILE = "secret.key"  # noqa: S105 - the name of a file, no secret
 MIN_SECRET_LENGTH = 32
 
 _UNPREFIXED = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL", "environment": "ENVIRONMENT"}
-_SECRET_FIELDS = {"database_url", "redis_url", "secret_key", "admin_password", "metrics_token"}
+_SECRET_FIELDS = {"database_url", "redis_url", "secret_key", "admin_password", "metrics_token", "smtp_url"}
 _POSTGRES_SCHEME = re.compile(r"^(postgres|postgresql)(\+(psycopg|asyncpg))?://")
 _REDIS_SCHEME = re.compile(r"^(rediss?|unix)://")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
@@ -116,6 +116,10 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     metrics_token: SecretStr | None = None
+    smtp_url: SecretStr | None = None
+    mail_from: str = "ohmstead@localhost"
+    mail_name: str = Field("Ohmstead", min_length=1, max_length=80)
+    mail_log: bool = False
     jwt_minutes: int = Field(120, ge=1, le=60 * 24 * 30)
     db_pool_size: int = Field(10, ge=1, le=200)
 
@@ -204,7 +208,20 @@ class Settings(BaseSettings):
             raise ValueError("must be a Redis address such as redis://localhost:6379/0")
         return value
 
-    @field_validator("admin_email")
+    @field_validator("smtp_url")
+    @classmethod
+    def _check_smtp_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                parts = urlsplit(value.get_secret_value())
+                valid = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
+            except ValueError:
+                valid = False
+            if not valid:
+                raise ValueError("must be a mail server such as smtp://user:password@mail.example.com:587")
+        return value
+
+    @field_validator("admin_email", "mail_from")
     @classmethod
     def _check_email(cls, value: str | None) -> str | None:
         if value is not None and not _EMAIL.match(value):

@@ -1,0 +1,1 @@
+"""Mail that goes out: written with the change that causes it, delivered by a job."""

@@ -1,0 +1,180 @@
+"""Mail over a real SMTP server, and where it stays without one."""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from email import message_from_bytes
+from email.message import Message
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from pydantic import SecretStr
+from sqlalchemy import select
+from tests.chargers import until
+from tests.gateway.admin import admin_client
+from tests.running import RunningServer, free_port
+from tests.world import World
+
+from ohmstead.accounts.models import Role
+from ohmstead.core.config import Settings
+from ohmstead.mail.models import Mail, MailStatus
+from ohmstead.mail.service import send_mail
+from ohmstead.mail.smtp import MailRefused, MailServerAway, deliver
+
+
+class Inbox:
+    """A mail server that keeps what it takes, and refuses what it is told to."""
+
+    def __init__(self) -> None:
+        self.mails: list[Message] = []
+        self.refuse: dict[str, str] = {}
+
+    async def handle_RCPT(  # noqa: N802 # the names are aiosmtpd's
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address in self.refuse:
+            return self.refuse[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        self.mails.append(message_from_bytes(envelope.content or b""))  # type: ignore[arg-type] # bytes unless asked otherwise
+        return "250 taken"
+
+
+@pytest.fixture
+def inbox() -> Iterator[tuple[Inbox, str]]:
+    handler = Inbox()
+    controller = Controller(handler, hostname="127.0.0.1", port=free_port())
+    controller.start()
+    yield handler, f"smtp://127.0.0.1:{controller.port}"
+    controller.stop()
+
+
+@pytest.fixture
+async def mailing(inbox: tuple[Inbox, str], make_server: Any) -> AsyncIterator[RunningServer]:
+    async with make_server(smtp_url=inbox[1], mail_from="net@volt.example", mail_name="Volt Net") as server:
+        yield server
+
+
+async def send(server: RunningServer, to: str = "maya@volt.example") -> Any:
+    async with server.database.session() as session:
+        return await send_mail(
+            session,
+            server.settings,
+            to=to,
+            template="password_reset",
+            name="Maya",
+            email=to,
+            url="https://charge.example/reset/s3cret",
+            expires="noon",
+        )
+
+
+async def row(server: RunningServer, mail_id: Any) -> Mail:
+    async with server.database.session() as session:
+        found = await session.scalar(select(Mail).where(Mail.id == mail_id))
+    assert found is not None
+    return found
+
+
+async def status(server: RunningServer, mail_id: Any, wanted: MailStatus) -> Mail:
+    async def there() -> Mail | None:
+        found = await row(server, mail_id)
+        return found if found.status == wanted else None
+
+    mail: Mail = await until(there, 15)
+    return mail
+
+
+class TestWithAMailServer:
+    async def test_a_mail_arrives_once_in_text_and_html_and_its_text_is_forgotten_here(
+        self, mailing: RunningServer, inbox: tuple[Inbox, str]
+    ) -> None:
+        mail = await status(mailing, await send(mailing), MailStatus.SENT)
+        assert (mail.text, mail.html, mail.tries) == (None, None, 1)
+        [arrived] = inbox[0].mails
+        assert arrived["To"] == "maya@volt.example"
+        assert arrived["From"] == "Volt Net <net@volt.example>"
+        assert arrived["Subject"] == "Choose a new password"
+        assert arrived["Message-ID"] == f"<{mail.id}@volt.example>"
+        kinds = [part.get_content_type() for part in arrived.walk()]
+        assert kinds == ["multipart/alternative", "text/plain", "text/html"]
+        text = arrived.get_payload()[0].get_payload(decode=True)  # type: ignore[union-attr,index] # multipart, see above
+        assert b"https://charge.example/reset/s3cret" in text
+
+    async def test_an_address_that_is_refused_for_good_is_not_tried_again(
+        self, mailing: RunningServer, inbox: tuple[Inbox, str]
+    ) -> None:
+        inbox[0].refuse["gone@volt.example"] = "550 no such user"
+        mail = await status(mailing, await send(mailing, "gone@volt.example"), MailStatus.FAILED)
+        assert (mail.tries, mail.error) == (1, "550 no such user")
+
+    async def test_a_mail_waits_for_a_server_that_is_busy_and_is_the_same_mail_then(
+        self, mailing: RunningServer, inbox: tuple[Inbox, str]
+    ) -> None:
+        inbox[0].refuse["busy@volt.example"] = "451 come back later"
+        mail_id = await send(mailing, "busy@volt.example")
+
+        async def tried() -> bool:
+            return (await row(mailing, mail_id)).tries >= 1
+
+        await until(tried)
+        assert (await row(mailing, mail_id)).status == MailStatus.QUEUED
+        inbox[0].refuse.clear()
+        await status(mailing, mail_id, MailStatus.SENT)
+        assert [one["Message-ID"] for one in inbox[0].mails] == [f"<{mail_id}@volt.example>"]
+
+    async def test_nothing_goes_out_when_the_unit_of_work_is_undone(
+        self, mailing: RunningServer, inbox: tuple[Inbox, str]
+    ) -> None:
+        async def undone() -> None:
+            async with mailing.database.session() as session:
+                to = "never@volt.example"
+                await send_mail(
+                    session, mailing.settings, to=to, template="business_requested", name="", business="V"
+                )
+                raise ValueError("undone")
+
+        with pytest.raises(ValueError, match="undone"):
+            await undone()
+        await status(mailing, await send(mailing), MailStatus.SENT)
+        assert [one["To"] for one in inbox[0].mails] == ["maya@volt.example"]
+
+
+class TestWithoutAMailServer:
+    async def test_a_mail_is_kept_and_its_text_shown_to_a_system_admin_alone(
+        self, server: RunningServer, server_world: World
+    ) -> None:
+        mail_id = await send(server, "kept@volt.example")
+        await status(server, mail_id, MailStatus.KEPT)
+        async with admin_client(server.http, (await server_world.admin()).headers) as client:
+            listed = (await client.get("/api/admin/mail", params={"q": "kept@volt"})).json()
+            [item] = [one for one in listed["items"] if one["id"] == str(mail_id)]
+            assert (item["status"], item["subject"]) == ("Kept", "Choose a new password")
+            assert "text" not in item
+            detail = (await client.get(f"/api/admin/mail/{mail_id}")).json()
+            assert "https://charge.example/reset/s3cret" in detail["text"]
+        backoffice = await server_world.user(Role.BACKOFFICE)
+        async with admin_client(server.http, backoffice.headers) as client:
+            assert (await client.get("/api/admin/mail")).status_code == 403
+            assert (await client.get(f"/api/admin/mail/{mail_id}")).status_code == 403
+
+
+class TestTheServerItself:
+    def mail(self) -> Mail:
+        return Mail(recipient="a@b.example", subject="S", text="t", html=None, created_at=datetime.now(UTC))
+
+    async def test_a_server_that_is_away_is_told_from_one_that_refuses(self, settings: Settings) -> None:
+        away = settings.model_copy(update={"smtp_url": SecretStr(f"smtp://127.0.0.1:{free_port()}")})
+        with pytest.raises(MailServerAway):
+            await deliver(away, self.mail())
+
+    async def test_a_password_never_goes_over_a_plain_line(
+        self, settings: Settings, inbox: tuple[Inbox, str]
+    ) -> None:
+        url = inbox[1].replace("smtp://", "smtp://me:s3cret@")
+        with pytest.raises((MailServerAway, MailRefused)):
+            await deliver(settings.model_copy(update={"smtp_url": SecretStr(url)}), self.mail())
+        assert inbox[0].mails == []
