@@ -4,6 +4,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 UV_VERSION := 0.13.8
 BIN := .venv/bin
+INSTALLED := .venv/.installed
 SYNCED := .venv/.synced
 
 .PHONY: help setup run test lint types contracts system bench prove clean
@@ -15,7 +16,7 @@ help: ## show this
 
 setup: $(SYNCED) ## make .venv with the locked dependencies (nothing to do while the lock is the same)
 
-$(SYNCED): uv.lock pyproject.toml
+$(INSTALLED): uv.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Ohmstead needs Python 3.11 or newer; name one with: make PYTHON=python3.13 ..." >&2; exit 1; }
 	@$(BIN)/python -c '' 2>/dev/null || { \
@@ -28,10 +29,15 @@ $(SYNCED): uv.lock pyproject.toml
 		echo "Getting uv $(UV_VERSION)"; \
 		$$pip install --quiet --disable-pip-version-check 'uv==$(UV_VERSION)'; }
 	@echo "Installing the locked dependencies"
+	@UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync --frozen --inexact --quiet --no-dev --python $(BIN)/python
+	@touch $@
+
+$(SYNCED): $(INSTALLED)
+	@echo "Installing what the tests need"
 	@UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync --frozen --inexact --quiet --python $(BIN)/python
 	@touch $@
 
-run: setup ## start database, server and simulated chargers; Ctrl-C stops them, the data stays
+run: $(INSTALLED) ## start database, server and simulated chargers; Ctrl-C stops them, the data stays
 	@exec $(BIN)/ohmstead demo
 
 test: lint types contracts ## lint, types, import contracts and every test
