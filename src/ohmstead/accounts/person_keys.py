@@ -1,0 +1,95 @@
+"""Keys of persons: what is written about somebody for good can be made unreadable for good.
+
+AES-256-GCM (NIST SP 800-38D), a random key for each person, kept encrypted with a key that is derived from
+the server's secret. Erasure deletes the key.
+"""
+
+import secrets
+from typing import Any
+from uuid import UUID
+
+import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ohmstead.accounts.audit_models import PersonKey
+
+NONCE = 12
+
+
+def wrapping_key(secret: str) -> bytes:
+    """Derive the key that encrypts the keys of persons from a secret of the server (RFC 5869)."""
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"ohmstead person keys").derive(
+        secret.encode()
+    )
+
+
+def seal(key: bytes, plain: bytes, context: bytes) -> bytes:
+    """Encrypt; `context` must be the same to decrypt, so that nothing can be moved elsewhere."""
+    nonce = secrets.token_bytes(NONCE)
+    return nonce + AESGCM(key).encrypt(nonce, plain, context)
+
+
+def unseal(key: bytes, sealed: bytes, context: bytes) -> bytes:
+    """Decrypt. Raises `ValueError` when the key is another one, or the text was touched."""
+    try:
+        return AESGCM(key).decrypt(sealed[:NONCE], sealed[NONCE:], context)
+    except InvalidTag as error:
+        raise ValueError("this was encrypted with another key, or has been changed") from error
+
+
+class PersonKeys:
+    """Finds and makes keys. `server_secrets` are those in use, the one for new keys first."""
+
+    def __init__(self, *server_secrets: str) -> None:
+        self._wrapping = [wrapping_key(secret) for secret in server_secrets]
+
+    async def key_of(self, session: AsyncSession, person_id: UUID) -> bytes:
+        """Return the key of a person, made at the first call."""
+        wrapped = await session.scalar(select(PersonKey.wrapped).where(PersonKey.person_id == person_id))
+        if wrapped is None:
+            made = seal(self._wrapping[0], secrets.token_bytes(32), person_id.bytes)
+            await session.execute(
+                insert(PersonKey).values(person_id=person_id, wrapped=made).on_conflict_do_nothing()
+            )
+            wrapped = await session.scalar(select(PersonKey.wrapped).where(PersonKey.person_id == person_id))
+        if wrapped is None:
+            raise LookupError("the key of this person vanished while it was made")
+        return self._unwrapped(person_id, wrapped)
+
+    async def known(self, session: AsyncSession, person_ids: set[UUID]) -> dict[UUID, bytes]:
+        """Return the keys that there are of these persons; who was erased has none."""
+        rows = await session.execute(
+            select(PersonKey.person_id, PersonKey.wrapped).where(PersonKey.person_id.in_(person_ids))
+        )
+        return {person_id: self._unwrapped(person_id, wrapped) for person_id, wrapped in rows}
+
+    def _unwrapped(self, person_id: UUID, wrapped: bytes) -> bytes:
+        for key in self._wrapping:
+            try:
+                return unseal(key, wrapped, person_id.bytes)
+            except ValueError:
+                continue
+        raise ValueError("no secret of this server opens the key of this person")
+
+    async def encrypt(self, session: AsyncSession, person_id: UUID, values: dict[str, Any]) -> bytes:
+        """Encrypt what is said about a person."""
+        return seal(await self.key_of(session, person_id), orjson.dumps(values), person_id.bytes)
+
+
+def decrypt(key: bytes | None, person_id: UUID, sealed: bytes) -> dict[str, Any] | None:
+    """Read what was said about a person; None when the person has been erased."""
+    if key is None:
+        return None
+    values: dict[str, Any] = orjson.loads(unseal(key, sealed, person_id.bytes))
+    return values
+
+
+async def forget(session: AsyncSession, person_id: UUID) -> None:
+    """Delete the key of a person: all that was encrypted with it is gone."""
+    await session.execute(delete(PersonKey).where(PersonKey.person_id == person_id))
