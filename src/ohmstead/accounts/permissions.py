@@ -1,0 +1,296 @@
+"""Who may do what: the one table. Every route is in it, or the application does not start.
+
+A permission has a name (`stations:read`), the roles that have it, and the routes that it opens. Which rows a
+caller sees and changes is no matter of this table: a Backoffice acts within its business, an Operator at its
+stations, a driver for itself, by the scope of every query (`accounts.principal`).
+
+SystemAdmin stands above all of it. `api_key` tells whether a machine may be given the permission.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ohmstead.accounts.models import Role
+from ohmstead.core.errors import StartupError
+
+ADMIN = frozenset({Role.SYSTEM_ADMIN})
+MANAGERS = ADMIN | {Role.BACKOFFICE}
+STAFF = MANAGERS | {Role.OPERATOR}
+EVERYBODY = frozenset(Role)
+ANONYMOUS: frozenset[Role] = frozenset()
+"""No sign-in is asked for; what guards such a route, if anything does, its permission says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """What it allows in words, who has it, and which routes (`METHOD /path/{parameter}`) it opens."""
+
+    text: str
+    roles: frozenset[Role]
+    routes: tuple[str, ...]
+    api_key: bool = False
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether nobody need sign in."""
+        return not self.roles
+
+
+def _of(*routes: str) -> tuple[str, ...]:
+    """Return routes written as `GET,PUT /path`, one for each method."""
+    return tuple(
+        f"{method} {path}"
+        for methods, _, path in (route.partition(" ") for route in routes)
+        for method in methods.split(",")
+    )
+
+
+CHARGER = "/api/admin/chargers/{charger_id}"
+
+PERMISSIONS: dict[str, Permission] = {
+    # --- for everybody
+    "health": Permission(
+        "See whether the server is at work (`/metrics` by its own token)",
+        ANONYMOUS,
+        _of("GET /health", "GET /health/ready", "GET /metrics"),
+    ),
+    "documentation": Permission(
+        "Read the description of the API",
+        ANONYMOUS,
+        _of(
+            "GET /docs",
+            "GET /swagger",
+            "GET /docs/start.js",
+            "GET /docs/icon.svg",
+            "GET /docs/swagger-ui.css",
+            "GET /docs/swagger-ui-bundle.js",
+        ),
+    ),
+    "sign-in": Permission("Sign in", ANONYMOUS, _of("POST /api/auth/login")),
+    "files:by-link": Permission(
+        "Fetch and bring files by a signed link (chargers do)",
+        ANONYMOUS,
+        _of(
+            "GET,HEAD /files/{token}/{name}",
+            "PUT,POST /uploads/{token}",
+            "PUT,POST /uploads/{token}/{filename:path}",
+        ),
+    ),
+    "self": Permission("See the own account", EVERYBODY, _of("GET /api/auth/me")),
+    # --- businesses and people
+    "businesses:manage": Permission(
+        "See, make and change businesses",
+        ADMIN,
+        _of("GET,POST /api/admin/backoffices", "GET /api/admin/backoffices/{backoffice_id}"),
+    ),
+    "users:manage": Permission(
+        "See and change users", MANAGERS, _of("GET /api/admin/users", "PUT /api/admin/users/{user_id}")
+    ),
+    "mail:read": Permission(
+        "See what was written to people", ADMIN, _of("GET /api/admin/mail", "GET /api/admin/mail/{mail_id}")
+    ),
+    "audit:read": Permission(
+        "Read and export the audit trail",
+        MANAGERS,
+        _of("GET /api/admin/audit", "GET /api/admin/audit/export"),
+        api_key=True,
+    ),
+    # --- stations and chargers
+    "stations:read": Permission(
+        "See stations",
+        STAFF,
+        _of("GET /api/admin/stations", "GET /api/admin/stations/{station_id}"),
+        api_key=True,
+    ),
+    "stations:manage": Permission(
+        "Make, change and delete stations",
+        MANAGERS,
+        _of("POST /api/admin/stations", "PUT,DELETE /api/admin/stations/{station_id}"),
+        api_key=True,
+    ),
+    "chargers:read": Permission(
+        "See chargers, their connectors and what they reported",
+        STAFF,
+        _of(
+            "GET /api/admin/chargers",
+            f"GET {CHARGER}",
+            f"GET {CHARGER}/status-history",
+            f"GET {CHARGER}/reports",
+        ),
+        api_key=True,
+    ),
+    "chargers:manage": Permission(
+        "Make, change, retire and delete chargers, and change their passwords",
+        MANAGERS,
+        _of(
+            "POST,DELETE /api/admin/chargers",
+            f"PUT,DELETE {CHARGER}",
+            f"POST {CHARGER}/rotate-password",
+        ),
+        api_key=True,
+    ),
+    "chargers:command": Permission(
+        "Send commands to chargers",
+        STAFF,
+        _of(
+            f"POST {CHARGER}/commands/{{action}}",
+            f"POST {CHARGER}/remote-start",
+            f"POST {CHARGER}/remote-stop",
+            f"POST {CHARGER}/availability",
+            f"POST {CHARGER}/reset",
+            f"POST {CHARGER}/unlock",
+        ),
+        api_key=True,
+    ),
+    "id-tags:read": Permission(
+        "See id tags",
+        STAFF,
+        _of("GET /api/admin/id-tags", "GET /api/admin/id-tags/{id_tag}"),
+        api_key=True,
+    ),
+    "id-tags:manage": Permission(
+        "Make, change and delete id tags",
+        MANAGERS,
+        _of("POST /api/admin/id-tags", "PUT,DELETE /api/admin/id-tags/{id_tag}"),
+        api_key=True,
+    ),
+    # --- sessions
+    "sessions:read": Permission(
+        "See sessions and their meter values",
+        STAFF,
+        _of(
+            "GET /api/admin/transactions",
+            "GET /api/admin/transactions/{transaction_id}",
+            "GET /api/admin/transactions/{transaction_id}/meter-values",
+        ),
+        api_key=True,
+    ),
+    "sessions:stop": Permission(
+        "End sessions",
+        STAFF,
+        _of("POST /api/admin/transactions/{transaction_id}/force-stop"),
+        api_key=True,
+    ),
+    # --- fleet
+    "configuration:read": Permission(
+        "See the configuration of chargers, and templates",
+        STAFF,
+        _of(
+            f"GET {CHARGER}/configuration",
+            f"GET {CHARGER}/configuration/history",
+            "GET /api/admin/configuration-templates",
+            "GET /api/admin/configuration-templates/{template_id}",
+            "GET /api/admin/configuration-templates/{template_id}/chargers",
+        ),
+        api_key=True,
+    ),
+    "configuration:change": Permission(
+        "Change the configuration of chargers", STAFF, _of(f"PUT {CHARGER}/configuration"), api_key=True
+    ),
+    "configuration:manage": Permission(
+        "Make, change and assign configuration templates",
+        MANAGERS,
+        _of(
+            "POST /api/admin/configuration-templates",
+            "PUT,DELETE /api/admin/configuration-templates/{template_id}",
+        ),
+        api_key=True,
+    ),
+    "campaigns:read": Permission(
+        "See campaigns",
+        STAFF,
+        _of(
+            "GET /api/admin/campaigns",
+            "GET /api/admin/campaigns/{campaign_id}",
+            "GET /api/admin/campaigns/{campaign_id}/items",
+        ),
+        api_key=True,
+    ),
+    "campaigns:manage": Permission(
+        "Begin, pause and end campaigns",
+        MANAGERS,
+        _of(
+            "POST /api/admin/campaigns",
+            "POST /api/admin/campaigns/{campaign_id}/pause",
+            "POST /api/admin/campaigns/{campaign_id}/resume",
+            "POST /api/admin/campaigns/{campaign_id}/cancel",
+        ),
+        api_key=True,
+    ),
+    "firmware:read": Permission(
+        "See firmware and updates",
+        STAFF,
+        _of(
+            "GET /api/admin/firmware",
+            "GET /api/admin/firmware/{firmware_id}",
+            "GET /api/admin/firmware/{firmware_id}/file",
+            f"GET {CHARGER}/firmware-updates",
+            "GET /api/admin/firmware-updates",
+            "GET /api/admin/firmware-updates/{update_id}",
+            "GET /api/admin/firmware-updates/{update_id}/history",
+        ),
+        api_key=True,
+    ),
+    "firmware:update": Permission(
+        "Update the firmware of chargers", STAFF, _of(f"POST {CHARGER}/firmware-updates"), api_key=True
+    ),
+    "firmware:manage": Permission(
+        "Bring and remove firmware",
+        MANAGERS,
+        _of("POST /api/admin/firmware", "DELETE /api/admin/firmware/{firmware_id}"),
+        api_key=True,
+    ),
+    "diagnostics:read": Permission(
+        "See diagnostics and logs of chargers",
+        STAFF,
+        _of(
+            "GET /api/admin/diagnostics",
+            "GET /api/admin/diagnostics/{diagnostics_id}",
+            "GET /api/admin/diagnostics/{diagnostics_id}/history",
+            "GET /api/admin/diagnostics/{diagnostics_id}/file",
+        ),
+        api_key=True,
+    ),
+    "diagnostics:ask": Permission(
+        "Ask chargers for diagnostics and logs",
+        STAFF,
+        _of(f"POST {CHARGER}/diagnostics", f"POST {CHARGER}/logs"),
+        api_key=True,
+    ),
+    # --- what goes on
+    "ocpp:read": Permission(
+        "Read the log of messages, connections and refusals",
+        STAFF,
+        _of(
+            "GET /api/admin/ocpp/messages", "GET /api/admin/ocpp/refusals", "GET /api/admin/ocpp/connections"
+        ),
+        api_key=True,
+    ),
+    "alerts:read": Permission("See alerts", STAFF, _of("GET /api/admin/alerts"), api_key=True),
+    "alerts:clear": Permission(
+        "Clear alerts", STAFF, _of("POST /api/admin/alerts/{alert_id}/clear"), api_key=True
+    ),
+}
+
+PERMISSION_OF: dict[str, str] = {
+    route: name for name, permission in PERMISSIONS.items() for route in permission.routes
+}
+"""The name of the permission that a route needs."""
+
+
+def check_routes(routes: Iterable[str]) -> None:
+    """Refuse to start with a route that nobody has thought about, or an entry that opens nothing.
+
+    Raises `StartupError` with every route of either kind.
+    """
+    there = set(routes)
+    forgotten, idle = sorted(there - PERMISSION_OF.keys()), sorted(PERMISSION_OF.keys() - there)
+    faults = [f"{route} has no permission" for route in forgotten]
+    faults += [f"{route} is opened by {PERMISSION_OF[route]} and does not exist" for route in idle]
+    if faults:
+        raise StartupError("; ".join(faults), "Mend the table in accounts/permissions.py.")
+
+
+def may(role: Role, route: str) -> bool:
+    """Tell whether a role may use a route."""
+    return role in PERMISSIONS[PERMISSION_OF[route]].roles
