@@ -1,0 +1,312 @@
+"""Stations, chargers and id tags as tables: their columns, bringing lines in, and taking rows out."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ohmstead.accounts import id_tags, id_tags_queries
+from ohmstead.accounts.id_tags_schemas import IdTagChange, IdTagCreate
+from ohmstead.accounts.models import Role, Token
+from ohmstead.accounts.principal import Principal
+from ohmstead.core.errors import DomainError, NotFound
+from ohmstead.core.http import utc_z
+from ohmstead.fleet.onboarding import sheets
+from ohmstead.fleet.onboarding.sheets import Column, Fault, Line
+from ohmstead.stations import chargers_service, service
+from ohmstead.stations.chargers_queries import connectors_of
+from ohmstead.stations.chargers_schemas import ChargerChange, ChargerIn
+from ohmstead.stations.models import Charger, Station
+from ohmstead.stations.schemas import StationChange, StationIn
+
+FAULTS = 500
+"""So many are told at most."""
+
+
+@dataclass(slots=True)
+class Means:
+    """Who brings lines in, when, and what writing them needs."""
+
+    session: AsyncSession
+    principal: Principal
+    now: datetime
+    signing_key: str
+    reconnect: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a file came to."""
+
+    lines: int = 0
+    created: int = 0
+    changed: int = 0
+    passwords: dict[str, str] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+
+Bring = Callable[[Means, dict[str, Any], Outcome], Awaitable[None]]
+Rows = Callable[[AsyncSession, Principal, str | None], Awaitable[Sequence[Mapping[str, Any]]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One kind of thing as a table. `rows` gives a piece of it, from after a key on, in the order of keys."""
+
+    name: str
+    key: str
+    columns: Mapping[str, Column]
+    bring: Bring
+    rows: Rows
+
+
+def _uuid(value: str) -> str:
+    try:
+        return str(UUID(value))
+    except ValueError:
+        raise ValueError(f"{value[:40]!r} is no id (a UUID)") from None
+
+
+async def bring_lines(table: Table, means: Means, lines: Sequence[Line], outcome: Outcome) -> None:
+    """Write lines one after the other, and note what is wrong with each that cannot be written.
+
+    The caller undoes all of it when there is a fault, or when it is only a rehearsal.
+    """
+    seen: dict[str, int] = {}
+    for line in lines:
+        key = str(line.cells.get(table.key, "")).casefold()
+        if key and key in seen:
+            outcome.faults.append(Fault(line.number, table.key, f"is in line {seen[key]} too"))
+            continue
+        seen[key] = line.number
+        outcome.lines += 1
+        try:
+            async with means.session.begin_nested():
+                await table.bring(means, line.cells, outcome)
+                await means.session.flush()
+        except ValidationError as error:
+            outcome.faults += _invalid(line.number, error)
+        except DomainError as error:
+            told = error.fields.items() or [(None, error.message)]
+            outcome.faults += [Fault(line.number, name, fault) for name, fault in told]
+        if len(outcome.faults) >= FAULTS:
+            return
+
+
+def _invalid(line: int, error: ValidationError) -> list[Fault]:
+    return [
+        Fault(line, str(one["loc"][0]) if one["loc"] else None, one["msg"].removeprefix("Value error, "))
+        for one in error.errors()
+    ]
+
+
+def _model(kind: type[BaseModel], cells: dict[str, Any]) -> Any:
+    return kind.model_validate(cells)
+
+
+# --- stations
+
+STATION_COLUMNS = {
+    "id": Column(_uuid),
+    "name": Column(sheets.text),
+    "address": Column(sheets.text),
+    "city": Column(sheets.text),
+    "country": Column(sheets.text),
+    "latitude": Column(sheets.number),
+    "longitude": Column(sheets.number),
+    "time_zone": Column(sheets.text),
+    "amenities": Column(sheets.several, " | ".join),
+    "photo_url": Column(sheets.text),
+    "opening_hours": Column(sheets.json_object, lambda value: orjson.dumps(value).decode()),
+    "support_phone": Column(sheets.text),
+    "status": Column(sheets.text),
+    "backoffice_id": Column(_uuid),
+}
+
+
+async def _bring_station(means: Means, cells: dict[str, Any], outcome: Outcome) -> None:
+    """A station is known by its id, or by its name where the caller has one of that name."""
+    cells = dict(cells)
+    asked = cells.pop("id", None)
+    found = UUID(asked) if asked else await _station_named(means, cells.get("name"), missing_ok=True)
+    if found is None:
+        await service.create_station(means.session, means.principal, means.now, _model(StationIn, cells))
+        outcome.created += 1
+        return
+    if means.principal.role is not Role.SYSTEM_ADMIN:
+        cells.pop("backoffice_id", None)
+    change = _model(StationChange, cells)
+    _, moved = await service.change_station(means.session, means.principal, means.now, found, change)
+    means.reconnect += moved
+    outcome.changed += 1
+
+
+async def _station_named(means: Means, name: str | None, *, missing_ok: bool = False) -> UUID | None:
+    query = select(Station.id).where(func.lower(Station.name) == (name or "").lower()).limit(2)
+    query = means.principal.within(query, Station.backoffice_id, Station.id)
+    found = list(await means.session.scalars(query))
+    if len(found) == 1:
+        return found[0]
+    if not found and missing_ok:
+        return None
+    if not found:
+        raise NotFound(f"There is no station {name!r}.", fields={"station": f"there is no station {name!r}"})
+    what = f"there are several stations called {name!r}: name it by its id"
+    raise NotFound(f"{what}.", fields={"station": what})
+
+
+async def _station_rows(
+    session: AsyncSession, principal: Principal, after: str | None
+) -> Sequence[Mapping[str, Any]]:
+    query = principal.within(select(Station), Station.backoffice_id, Station.id).order_by(Station.id)
+    if after is not None:
+        query = query.where(Station.id > UUID(after))
+    rows = (await session.scalars(query.limit(500))).all()
+    return [{name: _plain(getattr(row, name)) for name in STATION_COLUMNS} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return utc_z(value)
+    return str(value) if isinstance(value, UUID) else value
+
+
+# --- chargers
+
+CHARGER_COLUMNS = {
+    "id": Column(sheets.text),
+    "name": Column(sheets.text),
+    "station": Column(sheets.text),
+    "vendor": Column(sheets.text),
+    "model": Column(sheets.text),
+    "serial_number": Column(sheets.text),
+    "status": Column(sheets.text),
+    "connectors": Column(sheets.connectors),
+    "registration": Column(sheets.text),
+    "ocpp_version": Column(sheets.text),
+    "security_profile": Column(sheets.whole),
+    "password": Column(sheets.text),
+    "tolerant": Column(sheets.truth, lambda value: str(value).lower()),
+    "backoffice_id": Column(_uuid),
+}
+
+
+async def _bring_charger(means: Means, cells: dict[str, Any], outcome: Outcome) -> None:
+    """A charger is known by its identity; its station by name or id. Passwords are taken and never given."""
+    cells = dict(cells)
+    station = cells.pop("station", None)
+    if station is not None:
+        cells["station_id"] = await _station(means, station)
+    known = await means.session.scalar(
+        means.principal.within(
+            select(Charger.id).where(Charger.id == cells.get("id")), Charger.backoffice_id, Charger.station_id
+        )
+    )
+    if known is None:
+        wanted = _model(ChargerIn, cells)
+        written = await chargers_service.create_charger(
+            means.session, means.principal, means.now, wanted, key=means.signing_key
+        )
+        outcome.created += 1
+    else:
+        cells.pop("id")
+        if station is not None or means.principal.role is not Role.SYSTEM_ADMIN:
+            cells.pop("backoffice_id", None)
+        change = _model(ChargerChange, cells)
+        written = await chargers_service.change_charger(
+            means.session, means.principal, means.now, known, change, key=means.signing_key
+        )
+        outcome.changed += 1
+        if written.reconnect:
+            means.reconnect.append(known)
+    if written.password is not None:
+        outcome.passwords[written.charger.id] = written.password
+
+
+async def _station(means: Means, told: str) -> UUID | None:
+    try:
+        return UUID(told)
+    except ValueError:
+        return await _station_named(means, told)
+
+
+async def _charger_rows(
+    session: AsyncSession, principal: Principal, after: str | None
+) -> Sequence[Mapping[str, Any]]:
+    query = principal.within(select(Charger), Charger.backoffice_id, Charger.station_id)
+    query = query.where(Charger.retired_at.is_(None), Charger.simulated.is_(False)).order_by(Charger.id)
+    if after is not None:
+        query = query.where(Charger.id > after)
+    rows = (await session.scalars(query.limit(500))).all()
+    plugs: dict[str, list[Any]] = {row.id: [] for row in rows}
+    for one in await connectors_of(session, list(plugs)):
+        if one.connector_id:
+            plugs[one.charger_id].append(one)
+    own = set(CHARGER_COLUMNS) - {"station", "connectors", "password"}
+    return [
+        {name: _plain(getattr(row, name)) for name in own}
+        | {
+            "station": _plain(row.station_id),
+            "connectors": sheets.written_connectors(plugs[row.id]) or None,
+        }
+        for row in rows
+    ]
+
+
+# --- id tags
+
+ID_TAG_COLUMNS = {
+    "id_tag": Column(sheets.text),
+    "status": Column(sheets.text),
+    "expires_at": Column(sheets.text),
+    "parent_id_tag": Column(sheets.text),
+    "owner": Column(sheets.text),
+    "max_concurrent_sessions": Column(sheets.whole),
+    "backoffice_id": Column(_uuid),
+}
+
+
+async def _bring_id_tag(means: Means, cells: dict[str, Any], outcome: Outcome) -> None:
+    """An id tag is known by its text in any case, within its business."""
+    wanted: IdTagCreate = _model(IdTagCreate, cells)
+    owner = wanted.backoffice_id
+    if means.principal.role is not Role.SYSTEM_ADMIN:
+        owner = means.principal.backoffice_id
+    known = await means.session.scalar(
+        select(Token.id).where(
+            func.lower(Token.id_tag) == wanted.id_tag.lower(),
+            Token.backoffice_id.is_not_distinct_from(owner),
+            id_tags_queries.visible_to(means.principal),
+        )
+    )
+    if known is None:
+        await id_tags.create_id_tag(means.session, means.principal, now=means.now, **wanted.model_dump())
+        outcome.created += 1
+        return
+    change: IdTagChange = _model(IdTagChange, cells)
+    changes = change.model_dump(include=change.model_fields_set - {"id_tag", "backoffice_id"})
+    await id_tags.change_id_tag(means.session, means.principal, str(known), changes=changes, now=means.now)
+    outcome.changed += 1
+
+
+async def _id_tag_rows(
+    session: AsyncSession, principal: Principal, after: str | None
+) -> Sequence[Mapping[str, Any]]:
+    query = select(Token).where(id_tags_queries.visible_to(principal)).order_by(Token.id)
+    if after is not None:
+        query = query.where(Token.id > UUID(after))
+    rows = (await session.scalars(query.limit(500))).all()
+    return [
+        {"id": str(row.id), **{name: _plain(getattr(row, name)) for name in ID_TAG_COLUMNS}} for row in rows
+    ]
+
+
+STATIONS = Table("stations", "name", STATION_COLUMNS, _bring_station, _station_rows)
+CHARGERS = Table("chargers", "id", CHARGER_COLUMNS, _bring_charger, _charger_rows)
+ID_TAGS = Table("id-tags", "id_tag", ID_TAG_COLUMNS, _bring_id_tag, _id_tag_rows)
