@@ -1,4 +1,4 @@
-"""Stations, chargers and id tags by tables: all or nothing, faults by their lines, there and back the same."""
+"""Stations, chargers and id tags by tables: all or nothing, faults by line, there and back the same."""
 
 from typing import Any
 
