@@ -29,7 +29,14 @@ def installed(folder: Path) -> Path:
     with (folder / ".install.lock").open("w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
         if not (stamp.exists() and stamp.read_text() == wanted):
-            command = [BIN / "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+            command = [
+                str(BIN / "npm"),
+                "ci",
+                "--ignore-scripts",
+                "--no-audit",
+                "--no-fund",
+                "--loglevel=error",
+            ]
             done = subprocess.run(
                 command,
                 cwd=folder,

@@ -1,0 +1,86 @@
+"""Chargers that nobody registered: kept as Pending for a day, to be adopted (`OHMSTEAD_OCPP_ACCEPT_UNKNOWN`).
+
+Such a charger belongs to nobody, so only a SystemAdmin sees it. Its BootNotification is answered Pending
+(OCPP 1.6 4.2), it authorises nobody, and raises no alerts. How many one address may bring is bounded, and who
+is not adopted within a day is forgotten.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ohmstead.core.errors import DomainError, Kind
+from ohmstead.stations import history
+from ohmstead.stations.models import Charger, Registration
+
+EXPIRES = timedelta(hours=24)
+
+
+class TooManyUnknown(DomainError):
+    """One address brings more chargers that nobody registered than it may."""
+
+    kind = Kind.TOO_MANY
+    code = "TooManyUnknown"
+
+
+async def admit(
+    session: AsyncSession,
+    charger_id: str,
+    *,
+    address: str | None,
+    password_hash: str | None,
+    now: datetime,
+    at_most: int,
+) -> None:
+    """Keep a charger that nobody registered; one that somebody else made meanwhile stays as it is.
+
+    `password_hash` is of the password that it sent, if any: whoever adopts it may keep that. Raises
+    `TooManyUnknown`.
+    """
+    # One address at a time, so that many at once are counted one after the other.
+    key = func.hashtextextended(f"unknown:{address}", 0)
+    await session.execute(select(func.pg_advisory_xact_lock(key)))
+    count = await session.scalar(
+        select(func.count()).where(
+            Charger.unregistered_since.is_not(None), Charger.unregistered_from.is_not_distinct_from(address)
+        )
+    )
+    if (count or 0) >= at_most:
+        raise TooManyUnknown(
+            f"{count} chargers that nobody registered came from this address. Adopt or delete them first."
+        )
+    await session.execute(
+        insert(Charger)
+        .values(
+            id=charger_id,
+            registration=Registration.PENDING,
+            password_hash=password_hash,
+            unregistered_since=now,
+            unregistered_from=address,
+            created_at=now,
+            updated_at=now,
+        )
+        .on_conflict_do_nothing()
+    )
+
+
+async def forget_unadopted(session: AsyncSession, now: datetime) -> Sequence[str]:
+    """Delete those that nobody adopted within a day, and what was logged of them; returns their ids.
+
+    One that has sessions stays: energy may have flowed.
+    """
+    found = await session.scalars(
+        select(Charger.id)
+        .where(Charger.unregistered_since < now - EXPIRES)
+        .order_by(Charger.id)
+        .with_for_update(skip_locked=True)
+        .limit(500)
+    )
+    gone = [one for one in found if not await history.sessions_of_charger(session, one)]
+    if gone:
+        await history.forget_traces(session, gone)
+        await session.execute(delete(Charger).where(Charger.id.in_(gone)))
+    return gone

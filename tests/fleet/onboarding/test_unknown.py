@@ -1,0 +1,197 @@
+"""Chargers that nobody registered: Pending for a day, adopted with one PUT; and charging without a tag."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import select, update
+from tests.chargers import RawCharger, basic, charger, until
+from tests.gateway.admin import AdminApi, admin_client
+from tests.running import RunningServer
+from tests.world import World
+from websockets.exceptions import InvalidStatus
+
+from ohmstead.accounts.models import Role, TokenStatus
+from ohmstead.core.db import Database
+from ohmstead.fleet.onboarding.unknown import forget_unadopted
+from ohmstead.notifications.models import Alert
+from ohmstead.stations.models import Charger
+
+
+@asynccontextmanager
+async def open_door(
+    make_server: Any, **settings: Any
+) -> AsyncIterator[tuple[RunningServer, World, AdminApi]]:
+    async with make_server(ocpp_accept_unknown=True, **settings) as server:
+        world = World(server.database, server.settings, server.app.state.clock)
+        async with admin_client(server.http, (await world.admin()).headers) as client:
+            yield server, world, AdminApi(client)
+
+
+async def pending(api: AdminApi) -> list[str]:
+    return [one["id"] for one in (await api.get("/chargers", registration="Pending"))["items"]]
+
+
+class TestComing:
+    async def test_without_the_setting_its_handshake_is_refused(self, server: RunningServer) -> None:
+        with pytest.raises(InvalidStatus, match="404"):
+            await RawCharger.connect(server.ws, "NOBODY-KNOWS")
+
+    async def test_it_is_pending_and_only_a_system_admin_sees_it(self, make_server: Any) -> None:
+        async with open_door(make_server) as (server, world, api), charger(server.ws, "NEW-1") as raw:
+            boot = await raw.boot()
+            assert (boot["status"], boot["interval"]) == ("Pending", 60)
+            tag = (await world.token()).id_tag
+            assert (await raw.result("Authorize", {"idTag": tag}))["idTagInfo"]["status"] == "Invalid"
+            assert await pending(api) == ["NEW-1"]
+            row = await api.charger("NEW-1")
+            assert (row["backoffice_id"], row["unregistered_from"]) == (None, "127.0.0.1")
+            assert row["unregistered_since"] is not None
+            manager = await world.user(Role.BACKOFFICE)
+            async with admin_client(server.http, manager.headers) as client:
+                listed = (await client.get("/api/admin/chargers?registration=Pending")).json()
+                assert listed["items"] == []
+                for method in ("GET", "PUT", "DELETE"):
+                    answer = await client.request(method, "/api/admin/chargers/NEW-1", json={"name": "Mine"})
+                    assert answer.status_code == 404
+
+    async def test_one_address_brings_no_more_than_it_may(self, make_server: Any) -> None:
+        async with open_door(make_server, ocpp_unknown_per_address=2) as (server, _, api):
+            for number in (1, 2):
+                async with charger(server.ws, f"MANY-{number}"):
+                    pass
+            with pytest.raises(InvalidStatus, match="429"):
+                await RawCharger.connect(server.ws, "MANY-3")
+            async with charger(server.ws, "MANY-1"):
+                pass
+            assert await pending(api) == ["MANY-1", "MANY-2"]
+
+            async def noted() -> Any:
+                return [one for one in await api.refusals() if one["reason"] == "TooManyUnknown"]
+
+            assert await until(noted)
+
+    async def test_it_raises_no_alert_when_it_leaves(self, make_server: Any) -> None:
+        async with open_door(make_server) as (server, _, _):
+            async with charger(server.ws, "QUIET-1") as raw:
+                await raw.boot()
+            async with server.database.session() as session:
+                await session.execute(
+                    update(Charger).values(last_seen=server.app.state.clock.now() - timedelta(minutes=5))
+                )
+            async with server.database.session() as session:
+                assert (await session.scalars(select(Alert))).all() == []
+
+
+class TestAdopting:
+    @pytest.mark.parametrize("whose", ["station", "business"])
+    async def test_one_put_gives_it_to_somebody_and_makes_it_boot(self, make_server: Any, whose: str) -> None:
+        async with open_door(make_server) as (server, world, api), charger(server.ws, "NEW-2") as raw:
+            await raw.boot()
+            station = await world.station()
+            body = {"station_id": str(station.id)} if whose == "station" else {
+                "backoffice_id": str(station.backoffice_id)}  # fmt: skip
+            adopted = await api.client.put("/api/admin/chargers/NEW-2", json=body)
+            assert (adopted.status_code, adopted.json()["registration"]) == (200, "Accepted")
+            assert adopted.json()["unregistered_since"] is None
+            frame = await raw.next_call()
+            assert frame[2:] == ["TriggerMessage", {"requestedMessage": "BootNotification"}]
+            await raw.answer(frame, {"status": "Accepted"})
+            assert (await raw.boot())["status"] == "Accepted"
+            tag = (await world.token(backoffice_id=station.backoffice_id)).id_tag
+            transaction = (await raw.start(tag))["transactionId"]
+            session = await api.transaction(transaction)
+            assert session["charger_id"] == "NEW-2"
+            manager = await world.user(Role.BACKOFFICE, await world_business(world, station))
+            async with admin_client(server.http, manager.headers) as client:
+                assert (await client.get(f"/api/admin/transactions/{transaction}")).status_code == 200
+
+    async def test_one_that_does_not_want_to_boot_loses_its_socket_and_comes_back_accepted(
+        self, make_server: Any
+    ) -> None:
+        async with open_door(make_server) as (server, world, api):
+            station = await world.station()
+            async with charger(server.ws, "NEW-3") as raw:
+                await raw.boot()
+                await api.client.put("/api/admin/chargers/NEW-3", json={"station_id": str(station.id)})
+                await raw.answer(await raw.next_call(), {"status": "NotImplemented"})
+                assert (await raw.closed())[1] == "the charger was adopted: boot again"
+            async with charger(server.ws, "NEW-3") as raw:
+                assert (await raw.boot())["status"] == "Accepted"
+
+    async def test_the_password_that_it_sent_can_be_kept(self, make_server: Any) -> None:
+        async with open_door(make_server) as (server, world, api):
+            station = await world.station()
+            headers = basic(b"NEW-4", b"s3cret-of-new-4")
+            async with charger(server.ws, "NEW-4", headers=headers) as raw:
+                await raw.boot()
+            body = {"station_id": str(station.id), "security_profile": 1}
+            adopted = (await api.client.put("/api/admin/chargers/NEW-4", json=body)).json()
+            assert "password" not in adopted
+            async with charger(server.ws, "NEW-4", headers=headers) as raw:
+                assert (await raw.boot())["status"] == "Accepted"
+            with pytest.raises(InvalidStatus, match="401"):
+                await RawCharger.connect(server.ws, "NEW-4", headers=basic(b"NEW-4", b"another"))
+
+    async def test_it_may_also_be_rejected(self, make_server: Any) -> None:
+        async with open_door(make_server) as (server, _, api), charger(server.ws, "NEW-5") as raw:
+            await raw.boot()
+            body = {"registration": "Rejected"}
+            assert (await api.client.put("/api/admin/chargers/NEW-5", json=body)).status_code == 200
+            await raw.answer(await raw.next_call(), {"status": "Accepted"})
+            assert (await raw.boot())["status"] == "Rejected"
+
+    async def test_a_change_of_its_name_alone_adopts_nobody(self, make_server: Any) -> None:
+        async with open_door(make_server) as (server, _, api), charger(server.ws, "NEW-6") as raw:
+            await raw.boot()
+            await api.client.put("/api/admin/chargers/NEW-6", json={"name": "By the door"})
+            assert await pending(api) == ["NEW-6"]
+
+
+async def world_business(world: World, station: Any) -> Any:
+    async with world.database.session() as session:
+        return await session.get(type(await world.backoffice()), station.backoffice_id)
+
+
+class TestForgetting:
+    async def test_who_is_not_adopted_within_a_day_goes_unless_it_has_sessions(
+        self, db: Database, world: World
+    ) -> None:
+        now = world.clock.now()
+        day, hour = timedelta(hours=24, seconds=1), timedelta(hours=23)
+        for name, age in (("OLD", day), ("USED", day), ("YOUNG", hour)):
+            row = Charger(id=name, registration="Pending", unregistered_since=now - age)
+            await world.add(row)
+            if name == "USED":
+                await world.session(row)
+        await world.charger(id="ADOPTED")
+        async with db.session() as session:
+            assert list(await forget_unadopted(session, now)) == ["OLD"]
+        async with db.session() as session:
+            left = set(await session.scalars(select(Charger.id)))
+        assert left == {"USED", "YOUNG", "ADOPTED"}
+
+
+class TestFreeVend:
+    async def test_anybody_charges_but_who_is_blocked(
+        self, server: RunningServer, server_world: World
+    ) -> None:
+        row = await server_world.charger(free_vend=True)
+        blocked = await server_world.token(status=TokenStatus.BLOCKED)
+        async with charger(server.ws, row.id) as raw:
+            for tag, status in ((f"X{uuid4().hex[:10]}", "Accepted"), (blocked.id_tag, "Blocked")):
+                assert (await raw.result("Authorize", {"idTag": tag}))["idTagInfo"]["status"] == status
+                assert (await raw.start(tag))["idTagInfo"]["status"] == status
+
+    async def test_it_is_a_setting_of_the_charger(self, client: httpx.AsyncClient, world: World) -> None:
+        admin, row = await world.admin(), await world.charger()
+        path = f"/api/admin/chargers/{row.id}"
+        assert (await client.get(path, headers=admin.headers)).json()["free_vend"] is False
+        changed = await client.put(path, json={"free_vend": True}, headers=admin.headers)
+        assert changed.json()["free_vend"] is True
+        wrong = await client.put(path, json={"free_vend": "yes"}, headers=admin.headers)
+        assert wrong.status_code == 422
