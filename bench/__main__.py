@@ -5,7 +5,6 @@ import asyncio
 import logging
 import signal
 import sys
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,20 +16,16 @@ import uvloop
 
 from bench.api import ApiError
 from bench.driver import LoadError
+from bench.history import TARGET_MS, HistoryPlan, history, history_table
 from bench.machine import allow_open_files, describe
-from bench.measure import Plan, Result, Run, Soak, soak
+from bench.measure import Plan, Result, Run, Say, Soak, soak
 from bench.ohmstead_server import OhmsteadServer
+from bench.progress import Display, display, total
 from bench.report import soak_lines, table
 from bench.servers import BareServer, ServerError
 from ohmstead.core.errors import StartupError
 
-_BEGAN = time.monotonic()
 _progress = logging.getLogger("bench")
-
-
-def say(text: str) -> None:
-    """One line of progress."""
-    _progress.info("%6.0f s  %s", time.monotonic() - _BEGAN, text)
 
 
 def not_stored(answered: Mapping[str, int], stored: Mapping[str, int]) -> int:
@@ -38,13 +33,13 @@ def not_stored(answered: Mapping[str, int], stored: Mapping[str, int]) -> int:
     return sum(max(0, answered.get(action, 0) - rows) for action, rows in stored.items())
 
 
-async def run_bare(plan: Plan, *, inline_validation: bool) -> Result:
+async def run_bare(plan: Plan, say: Say, *, inline_validation: bool) -> Result:
     """One run of the bare server."""
     async with BareServer(inline_validation=inline_validation) as server:
         return await Run(server, plan, say).whole()
 
 
-async def run_ohmstead(plan: Plan, about: dict[str, str]) -> Result:
+async def run_ohmstead(plan: Plan, say: Say, about: dict[str, str]) -> Result:
     """One run of Ohmstead, and the count of its database."""
     async with OhmsteadServer(n=plan.registered) as server:
         about.update(server.about)
@@ -55,39 +50,45 @@ async def run_ohmstead(plan: Plan, about: dict[str, str]) -> Result:
         return result
 
 
-async def run_soak(plan: Plan) -> tuple[Soak, int]:
+async def run_soak(plan: Plan, say: Say) -> tuple[Soak, int]:
     """The soak, on a server and a database of its own; and how many of its answers are not stored."""
     async with OhmsteadServer(n=plan.registered) as server:
         result = await soak(server, plan, say)
         return result, not_stored(result.answered, server.stored())
 
 
-async def bench(arguments: argparse.Namespace, plan: Plan) -> int:
+async def bench(arguments: argparse.Namespace, plan: Plan, shown: Display) -> int:
     """Run everything, print the table; 0 if nothing failed and nothing answered is missing."""
+    say = shown.say
+    if arguments.history:
+        small = HistoryPlan(chargers=200, days=60)
+        asked, of = await history(small if arguments.quick else HistoryPlan(), say)
+        shown.table(history_table(asked, of))
+        return 0 if all(one.p99 < TARGET_MS for one in asked) else 1
     about = describe()
     bare: list[Result] = []
     own: list[Result] = []
     for number in range(1, arguments.runs + 1):
         if arguments.only != "ohmstead":
             say(f"bare server, run {number} of {arguments.runs}")
-            bare.append(await run_bare(plan, inline_validation=arguments.inline_validation))
+            bare.append(await run_bare(plan, say, inline_validation=arguments.inline_validation))
         if arguments.only != "bare":
             say(f"Ohmstead, run {number} of {arguments.runs}")
-            own.append(await run_ohmstead(plan, about))
-    print("\n".join(f"- {name}: {value}" for name, value in about.items()))
-    print(f"- runs: {arguments.runs} of each in turn, medians; {plan.seconds:.0f} s measured a figure\n")
-    print(table(plan, bare, own), flush=True)
+            own.append(await run_ohmstead(plan, say, about))
+    lines = [f"- {name}: {value}" for name, value in about.items()]
+    lines.append(f"- runs: {arguments.runs} of each in turn, medians; {plan.seconds:.0f} s measured a figure")
+    shown.table("\n".join(lines) + f"\n\n{table(plan, bare, own)}")
     errors: Counter[str] = sum((result.errors for result in bare + own), Counter())
     words = [word for result in bare + own for word in result.words]
     missing = sum(int(result.figures["not_stored"]) for result in own)
     soaked: Soak | None = None
     if plan.soak and arguments.only != "bare":
         say(f"soak of {plan.soak:.0f} s")
-        soaked, lost = await run_soak(plan)
+        soaked, lost = await run_soak(plan, say)
         missing += lost
         words += soaked.words
         errors["in the soak"] += soaked.errors
-        print(f"\n{soak_lines(plan, soaked)}\nAnswers of the soak not in the database: {lost}.")
+        shown.table(f"\n{soak_lines(plan, soaked)}\nAnswers of the soak not in the database: {lost}.")
     if arguments.json:
         whole: dict[str, Any] = {"about": about, "plan": plan, "errors": errors, "soak": soaked}
         whole |= {"bare": bare, "ohmstead": own}
@@ -117,6 +118,12 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, Plan]:
         action=argparse.BooleanOptionalAction,
         default=None,
         help="each charger starts a transaction first and its meter values carry the id (yes)",
+    )
+    parser.add_argument(
+        "--history",
+        action="store_true",
+        help="only this: two years of meter values of 2,000 chargers, and how long reading them takes"
+        " (with --quick: 200 chargers and 60 days)",
     )
     parser.add_argument("--only", choices=["bare", "ohmstead"], help="run only one of the two")
     parser.add_argument(
@@ -148,9 +155,14 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, Plan]:
 
 
 async def _until_signal(arguments: argparse.Namespace, plan: Plan) -> int:
-    task = asyncio.ensure_future(bench(arguments, plan))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await task
+    runs = {
+        server: 0 if arguments.only not in {None, server} else arguments.runs
+        for server in ("bare", "ohmstead")
+    }
+    with display(total(plan, **runs), quiet=arguments.markdown) as shown:
+        task = asyncio.ensure_future(bench(arguments, plan, shown))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await task
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ import orjson
 
 
 class ApiError(Exception):
-    """The server answered with another status than 200."""
+    """The server answered with another status than 200 or 201, or not as it should."""
 
 
 class Api:
@@ -37,20 +37,26 @@ class Api:
         return taken
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """POST a JSON object and return the one that answers. Raises ApiError for any status but 200."""
+        """POST a JSON object and return the one that answers. Raises ApiError for a refusal."""
+        return await self._request("POST", path, orjson.dumps(body))
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """GET a JSON object. Raises ApiError for a refusal."""
+        return await self._request("GET", path, b"")
+
+    async def _request(self, method: str, path: str, content: bytes) -> dict[str, Any]:
         if self._writer is None or self._reader is None or self._reader.at_eof():
             await self.close()  # a server closes what was idle for some seconds
             self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
-        content = orjson.dumps(body)
         authorization = f"Authorization: Bearer {self._token}\r\n" if self._token else ""
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\nContent-Type: application/json\r\n"
-            f"{authorization}Content-Length: {len(content)}\r\n\r\n"
+            f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
+            f"Content-Type: application/json\r\n{authorization}Content-Length: {len(content)}\r\n\r\n"
         )
         self._writer.write(head.encode() + content)
         status, answer = await self._response(self._reader)
-        if status != 200:
-            raise ApiError(f"POST {path} answered {status}: {answer[:300]!r}")
+        if status not in {200, 201}:
+            raise ApiError(f"{method} {path} answered {status}: {answer[:300]!r}")
         result: dict[str, Any] = orjson.loads(answer)
         return result
 

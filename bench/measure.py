@@ -10,6 +10,7 @@ from statistics import quantiles
 from bench.api import Api
 from bench.charger import identity
 from bench.driver import Load
+from bench.rollout import roll_out
 from bench.servers import HOST, BareServer
 
 _SETTLE_SECONDS = 5.0
@@ -30,6 +31,7 @@ class Plan:
     sessions: bool = True
     processes: int = 1
     paced: float = 1000.0
+    wave: int = 100
     soak: float = 60.0
     soak_rate: float = 3000.0
 
@@ -37,6 +39,11 @@ class Plan:
     def fleet(self) -> int:
         """The largest number of chargers at once."""
         return max(self.sizes)
+
+    @property
+    def meanwhile(self) -> float:
+        """Messages/s while a campaign runs."""
+        return self.paced or 1000.0
 
     @property
     def registered(self) -> int:
@@ -85,6 +92,8 @@ class Run:
                 await self._throughput(load, size)
                 if self.api is not None and size == plan.sizes[0]:
                     await self._commands(load, size, self.api)
+                if self.api is not None and size == plan.fleet:
+                    await self._rollout(load, self.api)
                 await load.close()
             counts = load.counts
         result.answered, result.errors, result.words = counts.answered, counts.errors, counts.words
@@ -149,6 +158,14 @@ class Run:
             busy.append(await api.trigger(identity(len(busy) % size)))
         await running
         _quantiles(self.result.figures, "command_busy", busy)
+
+    async def _rollout(self, load: Load, api: Api) -> None:
+        plan, figures = self.plan, self.result.figures
+        self.say(f"configuration change of {plan.fleet} chargers in waves of {plan.wave}")
+        rollout = await roll_out(api, load, chargers=plan.fleet, wave=plan.wave, rate=plan.meanwhile)
+        figures["rollout_s"], figures["rollout_failed"] = rollout.seconds, rollout.failed
+        _latencies(figures, "rollout", rollout.messages.percentile)
+        self.say(f"  {rollout.seconds:.1f} s, p99 of messages meanwhile {figures['p99_rollout']:.1f} ms")
 
 
 def _latencies(figures: dict[str, float], name: str, percentile: Callable[[float], float]) -> None:

@@ -67,6 +67,17 @@ def rows(plan: Plan) -> list[Row]:
             ("p99_command_busy", "p50_command_busy"),
             _fine,
         ),
+        Row(
+            f"configuration change of {fleet:,} chargers, {plan.wave} at once, s",
+            ("rollout_s",),
+            _fine,
+        ),
+        Row("  chargers at which it failed", ("rollout_failed",), _count, "0", lambda own, _: own == 0),
+        Row(
+            f"  p99 / p50 meanwhile at {plan.meanwhile:,.0f} messages/s, ms",
+            ("p99_rollout", "p50_rollout"),
+            _fine,
+        ),
         Row("answers not in the database", ("not_stored",), _count, "0", lambda own, _: own == 0),
         Row("errors in all", ("errors",), _count, "0", lambda own, _: own == 0),
     ]

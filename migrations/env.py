@@ -4,8 +4,18 @@ from typing import Any
 
 from alembic import context
 
+import ohmstead.accounts.audit_models
 import ohmstead.accounts.models
+import ohmstead.bookings.reservations_models
 import ohmstead.charging.models
+import ohmstead.core.files
+import ohmstead.core.processes
+import ohmstead.energy.models
+import ohmstead.fleet.campaigns.models
+import ohmstead.fleet.configuration.models
+import ohmstead.fleet.diagnostics.models
+import ohmstead.fleet.firmware.models
+import ohmstead.fleet.local_lists.models
 import ohmstead.gateway.models
 import ohmstead.mail.models
 import ohmstead.notifications.models
@@ -26,6 +36,7 @@ context.configure(
     include_object=ours,
     compare_type=True,
     transaction_per_migration=True,
+    on_version_apply=context.config.attributes.get("on_version_apply"),
 )
 with context.begin_transaction():
     context.run_migrations()

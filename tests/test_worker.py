@@ -199,13 +199,27 @@ class TestRegistry:
         periodic = {task.task.name for task in jobs.app.periodic_registry.periodic_tasks.values()}
         assert periodic == {
             "alerts:trim_alerts",
+            "audit:seal",
+            "campaigns:forget_old",
+            "campaigns:mend",
             "stations:trim_history",
             "charging:close_stale_sessions",
             "charging:meter_value_days",
+            "configuration:apply_templates_again",
+            "configuration:trim_configuration_changes",
             "core:remove_old_jobs",
             "core:retry_stalled_jobs",
+            "diagnostics:expire_diagnostics",
+            "diagnostics:trim_diagnostics",
+            "files:sweep",
+            "firmware:expire_updates",
+            "firmware:trim_updates",
             "gateway:message_log_days",
             "gateway:trim_connections",
+            "local_lists:keep_local_lists",
+            "mail:trim",
+            "onboarding:forget_unadopted",
+            "reservations:expire_reservations",
         }
         for name in periodic:
             assert jobs.app.tasks[name].queueing_lock

@@ -131,6 +131,7 @@ class World:
             "started_at": now,
             "received_at": now,
             "meter_start": 0,
+            "simulated": charger.simulated,
             **fields,
         }
         values.setdefault("occurred_at", values["started_at"] or values.get("stopped_at") or now)

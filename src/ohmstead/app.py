@@ -8,37 +8,67 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import unquote
+from uuid import uuid4
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
 
+from ohmstead.accounts import audit_endpoints as audit
 from ohmstead.accounts import businesses_endpoints as businesses
 from ohmstead.accounts import endpoints as auth
 from ohmstead.accounts import id_tags_endpoints as id_tags
 from ohmstead.accounts import mail_endpoints as mail
 from ohmstead.accounts import users_endpoints as users
+from ohmstead.accounts.person_keys import PersonKeys
 from ohmstead.accounts.service import ensure_admin
+from ohmstead.bookings import reservations_endpoints as reservations
+from ohmstead.bookings import reservations_outcomes
 from ohmstead.charging import endpoints as transactions
 from ohmstead.charging.figures import RunningFigures
 from ohmstead.charging.jobs import meter_values
-from ohmstead.core import docs, migrations
+from ohmstead.core import docs, downloads, migrations
 from ohmstead.core.clock import Clock, SystemClock
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.errors import DomainError, StartupError
+from ohmstead.core.files import Files
 from ohmstead.core.http import error_response, install_error_handlers
 from ohmstead.core.live import LiveBus, Topic
 from ohmstead.core.logging import setup_logging
 from ohmstead.core.middleware import RequestScope
 from ohmstead.core.openapi import DocumentedApp, operation_id
 from ohmstead.core.partitions import maintain
+from ohmstead.core.ports import refused
+from ohmstead.core.processes import Processes
 from ohmstead.core.tls import server_context
+from ohmstead.core.uploads import FORM_SLACK, PATH_OF_UPLOADS
+from ohmstead.energy import chargers_endpoints as smart_charging
+from ohmstead.energy import endpoints as profiles
+from ohmstead.energy import outcomes as charging_profiles
+from ohmstead.fleet.campaigns import endpoints as campaigns
+from ohmstead.fleet.campaigns.dispatcher import STOP_SECONDS, Dispatcher
+from ohmstead.fleet.campaigns.work import Means
+from ohmstead.fleet.configuration import endpoints as configuration
+from ohmstead.fleet.configuration import outcomes as configuration_outcomes
+from ohmstead.fleet.configuration import templates_endpoints as configuration_templates
+from ohmstead.fleet.diagnostics import endpoints as diagnostics
+from ohmstead.fleet.diagnostics import uploads_endpoints as uploads
+from ohmstead.fleet.firmware import endpoints as firmware
+from ohmstead.fleet.firmware import updates_endpoints as firmware_updates
+from ohmstead.fleet.kinds import KINDS
+from ohmstead.fleet.local_lists import endpoints as local_lists
+from ohmstead.fleet.local_lists import keeping as local_lists_keeping
+from ohmstead.fleet.onboarding import stickers_endpoints as stickers
+from ohmstead.fleet.onboarding import tables_endpoints as tables
 from ohmstead.gateway import endpoints as ocpp
+from ohmstead.gateway.http_protocol import HttpProtocol
 from ohmstead.gateway.jobs import messages
+from ohmstead.gateway.neighbours import Neighbours
 from ohmstead.gateway.protocol import protocol_class
 from ohmstead.gateway.server import Gateway
 from ohmstead.insights import health, live
@@ -58,7 +88,7 @@ logger = structlog.stdlib.get_logger(__name__)
 
 VERSION = "0.1.0"
 MAX_BODY = 1_048_576
-"""In bytes. No request of ours is longer; later uploads have a limit of their own."""
+"""In bytes. No request of ours is longer; uploads have a limit of their own."""
 ROUTERS = (
     health.router,
     docs.router,
@@ -69,10 +99,25 @@ ROUTERS = (
     stations.router,
     chargers.router,
     commands.router,
+    configuration.router,
+    configuration_templates.router,
+    campaigns.router,
+    local_lists.router,
+    reservations.router,
     transactions.router,
+    profiles.router,
+    smart_charging.router,
+    tables.router,
+    stickers.router,
     ocpp.router,
     alerts.router,
     mail.router,
+    audit.router,
+    firmware.router,
+    firmware_updates.router,
+    diagnostics.router,
+    downloads.router,
+    uploads.router,
     live.router,
 )
 ABOUT = """\
@@ -93,10 +138,20 @@ TAGS = {
     "Stations": "Places with chargers.",
     "Chargers": "Charging stations that speak OCPP, their connectors and what they reported.",
     "Commands": "What a charger is asked to do; the answer is the charger's own.",
+    "Configuration": "What chargers are set to, and what they should be set to.",
+    "Campaigns": "The same work on many chargers, in waves.",
+    "Local lists": "The tags that chargers know by themselves.",
+    "Reservations": "What chargers keep for a driver.",
     "Id tags": "What drivers show to chargers.",
     "Transactions": "Charging sessions with their meter values.",
     "OCPP": "What went over the wire, and who was let in or not.",
+    "Audit": "Who changed what, when and why.",
     "Mail": "What was written to people, and whether it went out.",
+    "Diagnostics": "Files that chargers were asked for: diagnostics and logs.",
+    "Firmware": "Images, and the updates of chargers by them.",
+    "Files": "What chargers get and leave by links that were given to them.",
+    "Import and export": "Stations, chargers and id tags as tables.",
+    "Smart charging": "Charging profiles, and what the limits of a charger come to.",
     "Alerts": "What an operator should look at.",
     "Operations": "How the server is: for load balancers and Prometheus.",
 }
@@ -109,6 +164,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
         version=VERSION,
         description=ABOUT,
         docs_url=None,
+        redirect_slashes=False,
         redoc_url=None,
         openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
         generate_unique_id_function=operation_id,
@@ -123,24 +179,42 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     app.state.links = Links()
     app.state.database = database
     app.state.jobs = create_jobs(settings.postgres_url)
-    app.state.commands = Commands(database, app.state.links, app.state.clock, outcomes_of_commands())
+    app.state.commands = Commands(database, app.state.links, app.state.clock, outcomes_of_commands(settings))
+    app.state.files = Files(settings, database, app.state.clock)
+    app.state.kinds = dict(KINDS)
+    means = Means(database, app.state.commands, settings, app.state.clock, app.state.files)
+    app.state.campaigns = Dispatcher(means, app.state.kinds)
     app.state.figures = RunningFigures()
-    database.session_info.update(jobs=app.state.jobs, figures=app.state.figures)
+    database.session_info.update(
+        jobs=app.state.jobs,
+        figures=app.state.figures,
+        clock=app.state.clock,
+        person_keys=PersonKeys(settings.signing_key),
+    )
     install_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
     app.add_api_route("/ocpp/{charge_point_id:path}", _no_upgrade, include_in_schema=False)
-    app.add_middleware(RequestScope, max_body=MAX_BODY)
+    longer = (PATH_OF_UPLOADS, settings.upload_max_bytes + FORM_SLACK)
+    app.add_middleware(RequestScope, max_body=MAX_BODY, uploads=longer)
     return app
 
 
-def outcomes_of_commands() -> Outcomes:
+def outcomes_of_commands(settings: Settings) -> Outcomes:
     """Return what each domain makes of the commands that operators and jobs send."""
-    return Outcomes()
+    outcomes = Outcomes()
+    configuration_outcomes.register(outcomes, lambda: settings.signing_key)
+    charging_profiles.register(outcomes)
+    local_lists_keeping.register(outcomes)
+    reservations_outcomes.register(outcomes)
+    return outcomes
 
 
-async def _no_upgrade(charge_point_id: str) -> Response:
-    """Tell a person with a browser what is spoken here."""
+async def _no_upgrade(request: Request, charge_point_id: str) -> Response:
+    """Tell a person with a browser what is spoken here; a proxy may also have made this of a charger."""
+    gateway: Gateway | None = getattr(request.app.state, "gateway", None)
+    if gateway is not None:
+        gateway.door.not_upgraded(unquote(charge_point_id), request.client.host if request.client else None)
     return error_response(
         426,
         "UpgradeRequired",
@@ -170,15 +244,29 @@ class Server:
         self.on_ready = on_ready
         self.before_stop = before_stop
         state = app.state
+        shares = settings.redis_url is not None
+        lease = settings.ocpp_ping_interval
+        self.processes = Processes(settings.postgres_url, uuid4(), shares=shares, lease_seconds=lease)
         self.gateway = Gateway(
-            settings, state.database, state.links, state.live, figures=state.figures, clock=state.clock
+            settings,
+            state.database,
+            state.links,
+            state.live,
+            figures=state.figures,
+            clock=state.clock,
+            process_id=self.processes.id,
         )
+        if shares:
+            self.gateway.neighbours = Neighbours(self.gateway, self.processes)
+            state.neighbours = self.gateway.neighbours
         self.worker = Worker(
             app.state.jobs,
             settings,
             app.state.database,
             app.state.clock,
             commands=app.state.commands,
+            files=app.state.files,
+            campaigns=app.state.campaigns,
             live=app.state.live,
         )
         app.state.gateway = self.gateway
@@ -196,9 +284,10 @@ class Server:
         tail = LogTail()
         setup_logging(self.settings, tail)
         tail.attach(self.app.state.live, asyncio.get_running_loop())
-        tls = self._tls()
-        listeners = self._listen()
+        listeners: list[socket.socket] = []
         try:
+            tls = self._tls()
+            listeners = self._listen()
             await self._prepare()
             servers = self._servers(listeners, tls)
             tasks = [asyncio.create_task(server.serve(sockets=[sock])) for server, sock in servers]
@@ -211,9 +300,12 @@ class Server:
                 if self.on_ready is not None:
                     self.on_ready()
                 stopping = asyncio.create_task(self._stop.wait())
-                await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+                usurped = asyncio.create_task(self.processes.usurped.wait())
+                await asyncio.wait([stopping, usurped, *tasks], return_when=asyncio.FIRST_COMPLETED)
                 stopping.cancel()
+                usurped.cancel()
                 self._require_running(tasks)
+                self._require_place()
             finally:
                 if self.before_stop is not None:
                     await self.before_stop()
@@ -222,6 +314,9 @@ class Server:
             for sock in listeners:
                 sock.close()
             tail.detach()
+            if self.gateway.neighbours is not None:
+                await self.gateway.neighbours.stop()
+            await self.processes.leave()
             await self.app.state.database.close()
 
     async def _prepare(self) -> None:
@@ -232,14 +327,25 @@ class Server:
         preload()
         _calm_the_collector()
         now = self.app.state.clock.now()
+        # Before anything is changed: another process may serve this database.
+        alone = await self.processes.join()
         try:
             async with self.app.state.database.session() as session:
                 await ensure_admin(session, self.settings)
                 await maintain(session, meter_values(self.settings.meter_value_days), now.date())
                 await maintain(session, messages(self.settings.message_log_days), now.date())
-            await self.gateway.start()
+            await self.gateway.start(alone=alone)
         except DomainError as error:
             raise StartupError(error.message, "Look at the database's own log.") from error
+        await self.processes.started()
+
+    def _require_place(self) -> None:
+        """Raise `StartupError` when another process has taken the database while this one could not."""
+        if self.processes.usurped.is_set():
+            raise StartupError(
+                "Another Ohmstead server has taken this database while it could not be reached from here.",
+                "Stop one of the two, or give both the same REDIS_URL.",
+            )
 
     def _require_running(self, tasks: list[asyncio.Task[None]]) -> None:
         """Raise `StartupError` when a listener has ended though nobody asked for it."""
@@ -258,20 +364,18 @@ class Server:
         return server_context(settings.tls_cert, settings.tls_key)
 
     def _listen(self) -> list[socket.socket]:
-        ports = [self.settings.port]
+        ports = {"OHMSTEAD_PORT": self.settings.port}
         if self.settings.ocpp_port is not None:
-            ports.append(self.settings.ocpp_port)
+            ports["OHMSTEAD_OCPP_PORT"] = self.settings.ocpp_port
         sockets: list[socket.socket] = []
-        for port in ports:
+        for setting, port in ports.items():
             try:
                 sockets.append(_bind(self.host, port))
             except OSError as error:
                 for sock in sockets:
                     sock.close()
-                raise StartupError(
-                    f"Cannot listen on {self.host} port {port}: {(error.strerror or str(error)).lower()}.",
-                    f"Stop the program that has the port, or choose another with --port {port + 1}.",
-                ) from error
+                fault = (error.strerror or str(error)).lower()
+                raise refused(self.host, port, fault, setting=setting) from error
         return sockets
 
     def _servers(
@@ -287,7 +391,7 @@ class Server:
     def _config(self, app: object) -> Config:
         return Config(
             app,  # type: ignore[arg-type] # uvicorn's own type of an application is narrower than ASGI's
-            http="httptools",
+            http=HttpProtocol,
             ws=protocol_class(self.gateway),
             loop="none",
             lifespan="off",
@@ -310,6 +414,8 @@ class Server:
             for listener in server.servers if server.started else ():
                 listener.close()
         self.app.state.live.close()
+        campaigns = asyncio.create_task(self.app.state.campaigns.stop(min(grace, STOP_SECONDS)))
+        await self._unless_forced(campaigns)
         draining = asyncio.create_task(self.gateway.drain(grace))
         await self._unless_forced(draining)
         for server in servers:
@@ -320,7 +426,7 @@ class Server:
             draining.cancel()
             for server in servers:
                 server.force_exit = True
-        await asyncio.gather(draining, ending, return_exceptions=True)
+        await asyncio.gather(campaigns, draining, ending, return_exceptions=True)
         await self.worker.stop()
         logger.info("server.stopped")
 

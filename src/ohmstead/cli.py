@@ -3,6 +3,7 @@
 import glob
 import os
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +15,20 @@ import typer
 from ohmstead import launch
 from ohmstead.core.config import Settings
 from ohmstead.core.errors import StartupError
-from ohmstead.terminal import FAILED, INTERRUPTED, USAGE, out, readable_faults, say_fault, say_hint
+from ohmstead.terminal import (
+    FAILED,
+    INTERRUPTED,
+    USAGE,
+    out,
+    readable_faults,
+    say_fault,
+    say_hint,
+    step,
+    working,
+)
 
+LONGEST_NAME = 200
+"""Characters in the name of a business."""
 STATE_MARKS = {"ok": "[green]✓[/green]", "warn": "[yellow]![/yellow]", "fail": "[red]✗[/red]"}
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default=False)]
@@ -88,7 +101,8 @@ def migrate(
     """Bring the schema of the database up to date."""
     with readable_faults(), launch.database(Settings.load(), up_to_date=False) as settings:
         migrations = launch.load("ohmstead.core.migrations")
-        pending = migrations.pending(settings.postgres_url)
+        with working("Looking at the schema"):
+            pending = migrations.pending(settings.postgres_url)
         for name in pending:
             out.print(f"  {name}", markup=False)
         if not pending:
@@ -115,13 +129,17 @@ def simulate(
     url: Annotated[
         str, typer.Option(help="The central system, without the charger's id.")
     ] = "ws://localhost:8000/ocpp",
-    chargers: Annotated[int, typer.Option(min=1, help="How many chargers.")] = 1,
+    chargers: Annotated[int, typer.Option(min=1, max=50_000, help="How many chargers.")] = 1,
     scenario: Annotated[
         list[str] | None, typer.Option(help="A scenario file or pattern; may be repeated.")
     ] = None,
     password: Annotated[str | None, typer.Option(help="Password of every charger (Basic auth).")] = None,
-    speed: Annotated[float, typer.Option(min=0.01, help="How many times faster than real time.")] = 1.0,
-    duration: Annotated[float | None, typer.Option(min=0, help="Stop after so many seconds.")] = None,
+    speed: Annotated[
+        float, typer.Option(min=0.01, max=10_000, help="How many times faster than real time.")
+    ] = 1.0,
+    duration: Annotated[
+        float | None, typer.Option(min=0, max=366 * 86_400, help="Stop after so many seconds.")
+    ] = None,
     id_prefix: Annotated[str, typer.Option(help="Ids are this and a number.")] = "SIM",
     tag: Annotated[
         list[str] | None, typer.Option(help="An id tag that drivers show; may be repeated.")
@@ -133,7 +151,7 @@ def simulate(
     Without a scenario cars come and go. Exit code 1 when a step went wrong or a connection was refused.
     """
     with readable_faults():
-        if urlsplit(url).scheme not in ("ws", "wss") or not urlsplit(url).hostname:
+        if not _is_websocket(url):
             raise typer.BadParameter(
                 f"{url!r} is no address such as ws://localhost:8000/ocpp", param_hint="--url"
             )
@@ -158,6 +176,14 @@ def simulate(
     if stats.errors:
         say_fault(f"{stats.errors} steps went wrong, the last: {stats.last_error}")
         raise typer.Exit(FAILED)
+
+
+def _is_websocket(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half an IPv6 address, a port that is no number
+        return False
 
 
 def _matching(pattern: str) -> list[Path]:
@@ -196,20 +222,39 @@ def create_user(  # noqa: PLR0917 # typer reads the options of a command from it
     wanted = {known.lower(): known for known in models.Role}.get(role.lower())
     if wanted is None:
         raise typer.BadParameter(f"{role!r} is none of {', '.join(models.Role)}", param_hint="--role")
-    if password_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
-    else:
-        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    if not password:
-        raise typer.BadParameter("the password is empty", param_hint="--password-stdin")
-    person = {"email": email, "password": password, "role": wanted}
     if backoffice is not None and business is not None:
         raise typer.BadParameter("name the business by its id or by its name", param_hint="--business")
+    if business is not None and not 1 <= len(business.strip()) <= LONGEST_NAME:
+        raise typer.BadParameter(f"a name has 1 to {LONGEST_NAME} characters", param_hint="--business")
+    password = _piped_password() if password_stdin else _typed_password()
+    person = {"email": email, "password": password, "role": wanted}
     person |= {"backoffice_id": backoffice, "station_ids": tuple(station or ())}
     with readable_faults(), launch.database(Settings.load()) as settings:
         launch.require_schema(settings)
         launch.run(_create_user(settings, person, business))
         out.print(f"{wanted} {email} can sign in.", markup=False)
+
+
+def _piped_password() -> str:
+    """The first line of standard input."""
+    try:
+        password = sys.stdin.buffer.readline().decode().rstrip("\r\n") if sys.stdin is not None else ""
+    except UnicodeDecodeError:
+        raise typer.BadParameter("the password is no UTF-8 text", param_hint="--password-stdin") from None
+    if not password:
+        raise typer.BadParameter("the password is empty", param_hint="--password-stdin")
+    return password
+
+
+def _typed_password() -> str:
+    """What a person types twice; a terminal is needed for that."""
+    try:
+        Path("/dev/tty").open("rb").close()
+    except OSError:
+        raise typer.BadParameter(
+            "there is no terminal to ask for the password: pipe it in", param_hint="--password-stdin"
+        ) from None
+    return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
 
 
 async def _create_user(settings: Settings, person: dict[str, Any], business: str | None) -> None:
@@ -228,6 +273,35 @@ async def _create_user(settings: Settings, person: dict[str, Any], business: str
         await database.close()
 
 
+@app.command(epilog=_examples("ohmstead backup", "ohmstead backup /var/backups/ohmstead-monday.tar"))
+def backup(
+    file: Annotated[
+        Path | None, typer.Argument(help="Where to write it; a name with the time when left out.")
+    ] = None,
+) -> None:
+    """Write the installation into one file: database, files, secret key. A server may go on meanwhile."""
+    target = file or Path(f"ohmstead-{datetime.now(UTC):%Y%m%d-%H%M%S}.tar")
+    with readable_faults(), launch.database(Settings.load(), up_to_date=False) as settings:
+        keeping = launch.load("ohmstead.backup")
+        with step("Backing up", "The backup is written") as progress:
+            kept = keeping.back_up(settings, target.absolute(), advance=progress.at)
+        out.print(f"{kept.file}: {kept.rows} rows, {kept.files} files, {kept.size} bytes", soft_wrap=True)
+        if not kept.with_secret_key:
+            say_hint("The secret key comes from OHMSTEAD_SECRET_KEY and is not in it: keep that as well.")
+
+
+@app.command(epilog=_examples("OHMSTEAD_DATA_DIR=/srv/ohmstead ohmstead restore ohmstead-monday.tar"))
+def restore(file: Annotated[Path, typer.Argument(help="A file of `ohmstead backup`.")]) -> None:
+    """Bring a backup back into an empty database. Whatever is there already is never touched."""
+    with readable_faults(), launch.database(Settings.load(), up_to_date=False) as settings:
+        keeping = launch.load("ohmstead.backup")
+        with step("Restoring", "Everything is back") as progress:
+            kept = keeping.restore(settings, file.absolute(), advance=progress.at)
+        out.print(f"{kept.rows} rows and {kept.files} files are back.")
+        if not kept.with_secret_key:
+            say_hint("Set OHMSTEAD_SECRET_KEY to that of the installation: passwords of chargers need it.")
+
+
 @app.command(epilog=_examples("ohmstead doctor", "ohmstead doctor --json"))
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
@@ -238,8 +312,13 @@ def doctor(
     """
     with readable_faults():
         settings = Settings.load()
-        findings = []
-        for finding in launch.load("ohmstead.doctor").examine(settings):
+        findings: list[Any] = []
+        looking = launch.load("ohmstead.doctor").examine(settings)
+        while True:
+            with working("Looking"):
+                finding = next(looking, None)
+            if finding is None:
+                break
             findings.append(finding)
             if not as_json:
                 out.print(f"{STATE_MARKS[finding.state]} [bold]{finding.check}[/bold]", end=" ")

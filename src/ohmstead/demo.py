@@ -1,20 +1,25 @@
 """The world of the demo: two businesses, four stations in real places, twelve chargers, and who signs in.
 
-Made once; a second start finds it and changes nothing. The passwords are known to all, so this is
-never made in production.
+A second start finds it, changes nothing of it, and makes again what was deleted. The passwords are known
+to all, so this is never made in production.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from ohmstead.accounts.models import Backoffice, Role, Token, User
-from ohmstead.accounts.passwords import secret_hash
+from ohmstead.accounts.businesses import find_business
+from ohmstead.accounts.models import Backoffice, Role, Token, TokenStatus, User
+from ohmstead.accounts.passwords import secret_hash, secret_matches
 from ohmstead.accounts.service import create_user
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
-from ohmstead.stations.models import Charger, Connector, Station
+from ohmstead.core.errors import StartupError
+from ohmstead.fleet.configuration.models import ConfigurationTemplate
+from ohmstead.stations.models import Charger, Connector, Registration, Station
 
 NAMESPACE = UUID("6f0f7a52-3a3c-4b8e-9a55-0d5c1a9b7e10")
 PASSWORD = "ohmstead-demo"  # noqa: S105 # the demo's logins are printed on the screen
@@ -112,44 +117,56 @@ PLACES = (
 HOURS = {
     day: [{"start": "06:00", "end": "23:00"}] for day in ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 }
+BUSINESSES = (("VoltCo Lanka", "Asia/Colombo"), ("Nordlicht Laden", "Europe/Berlin"))
+LOGINS: tuple[tuple[Role, str, str | None, tuple[str, ...]], ...] = (
+    (Role.SYSTEM_ADMIN, "admin@ohmstead.example", None, ()),
+    (Role.BACKOFFICE, "office@voltco.example", "VoltCo Lanka", ()),
+    (Role.BACKOFFICE, "office@nordlicht.example", "Nordlicht Laden", ()),
+    (Role.OPERATOR, "maya@voltco.example", "VoltCo Lanka", ("Galle Face Green",)),
+)
+TEMPLATE = {
+    "HeartbeatInterval": "120",
+    "MeterValueSampleInterval": "5",
+    "MeterValuesSampledData": "Energy.Active.Import.Register,Power.Active.Import,Current.Import,Voltage,SoC",
+    "ConnectionTimeOut": "90",
+}
 TAGS = tuple(f"DEMO{number:04d}" for number in range(1, 25))
 BLOCKED_TAG = "DEMOBLOCKED"
+STEPS = len(PLACES) + sum(len(place.chargers) for place in PLACES) + len(LOGINS)
+"""How often `seed` calls `on_step`."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoWorld:
-    """What the demo prints, and what its simulator is told."""
+    """What the demo prints, and what its simulator is told.
+
+    `changed` are chargers of the demo that somebody took for something else: they are left alone.
+    """
 
     logins: list[tuple[str, str, str]]
     chargers: list[DemoCharger]
     id_tags: list[str]
+    changed: list[str]
 
 
-async def seed(settings: Settings) -> DemoWorld:
-    """Make the demo's world where it is missing, and return it. Blocks nothing, changes nothing twice."""
+async def seed(settings: Settings, on_step: Callable[[], None] = lambda: None) -> DemoWorld:
+    """Make of the demo's world what is missing, and return it.
+
+    What is there stays as it is, whoever changed it; what was deleted comes back. `on_step` is called
+    `STEPS` times. Raises `StartupError` in a database where others took the names of the demo.
+    """
     database = Database(settings.postgres_url, pool_size=2)
     try:
         async with database.session() as session:
-            made = await session.scalar(select(Backoffice.id).where(Backoffice.id == _id("VoltCo Lanka")))
-            for name, zone in (("VoltCo Lanka", "Asia/Colombo"), ("Nordlicht Laden", "Europe/Berlin")):
-                if made is None:
-                    session.add(Backoffice(id=_id(name), name=name, time_zone=zone))
-            await session.flush()
-            if made is None:
-                for place in PLACES:
-                    session.add(_station(place))
-                await session.flush()
-                for place in PLACES:
-                    session.add_all(
-                        _charger(place, charger, settings.signing_key) for charger in place.chargers
-                    )
-                await session.flush()
-                for place in PLACES:
-                    session.add_all(one for charger in place.chargers for one in _connectors(charger))
-                session.add_all(Token(id_tag=tag, owner="Demo driver") for tag in TAGS)
-                session.add(Token(id_tag=BLOCKED_TAG, owner="Lost card", status="Blocked"))
+            await _make_places(session, on_step)
+            chargers, changed = await _make_chargers(session, settings.signing_key, on_step)
+            await _make_template(session)
+            known = set(await session.scalars(select(Token.id_tag).where(Token.backoffice_id.is_(None))))
+            session.add_all(Token(id_tag=tag, owner="Demo driver") for tag in TAGS if tag not in known)
+            if BLOCKED_TAG not in known:
+                session.add(Token(id_tag=BLOCKED_TAG, owner="Lost card", status=TokenStatus.BLOCKED))
         logins = []
-        for role, email, business, stations in _logins():
+        for role, email, business, stations in LOGINS:
             async with database.session() as session:
                 if await session.scalar(select(User.id).where(User.email == email)) is None:
                     await create_user(
@@ -161,22 +178,72 @@ async def seed(settings: Settings) -> DemoWorld:
                         station_ids=[_id(name) for name in stations],
                     )
             logins.append((str(role), email, PASSWORD))
+            on_step()
     finally:
         await database.close()
-    return DemoWorld(
-        logins=logins,
-        chargers=[charger for place in PLACES for charger in place.chargers],
-        id_tags=[*TAGS, BLOCKED_TAG],
-    )
+    return DemoWorld(logins, chargers, [*TAGS, BLOCKED_TAG], changed)
 
 
-def _logins() -> list[tuple[Role, str, str | None, tuple[str, ...]]]:
-    return [
-        (Role.SYSTEM_ADMIN, "admin@ohmstead.example", None, ()),
-        (Role.BACKOFFICE, "office@voltco.example", "VoltCo Lanka", ()),
-        (Role.BACKOFFICE, "office@nordlicht.example", "Nordlicht Laden", ()),
-        (Role.OPERATOR, "maya@voltco.example", "VoltCo Lanka", ("Galle Face Green",)),
-    ]
+async def _make_places(session: AsyncSession, on_step: Callable[[], None]) -> None:
+    for name, zone in BUSINESSES:
+        if await session.get(Backoffice, _id(name)) is None:
+            if await find_business(session, name) is not None:
+                raise StartupError(
+                    f"There is a business called {name} that is not the demo's.",
+                    "Give the demo a database of its own: another OHMSTEAD_DATA_DIR or DATABASE_URL.",
+                )
+            session.add(Backoffice(id=_id(name), name=name, time_zone=zone))
+    await session.flush()
+    for place in PLACES:
+        if await session.get(Station, _id(place.name)) is None:
+            session.add(_station(place))
+        on_step()
+    await session.flush()
+
+
+async def _make_template(session: AsyncSession) -> None:
+    """The configuration template of the first business, unless it has one."""
+    business_id = _id(BUSINESSES[0][0])
+    of_business = ConfigurationTemplate.backoffice_id == business_id
+    if await session.scalar(select(ConfigurationTemplate.id).where(of_business).limit(1)) is None:
+        keys = [list(pair) for pair in TEMPLATE.items()]
+        session.add(
+            ConfigurationTemplate(backoffice_id=business_id, name="Demo chargers", keys=keys, everywhere=True)
+        )
+
+
+async def _make_chargers(
+    session: AsyncSession, key: str, on_step: Callable[[], None]
+) -> tuple[list[DemoCharger], list[str]]:
+    """The chargers that the simulator plays, and the ids of those that somebody made into something else."""
+    played, changed = [], []
+    for place in PLACES:
+        for charger in place.chargers:
+            charger_id, _, _, _, password = charger
+            known = await session.get(Charger, charger_id)
+            # One that was deleted while it was connected has come back by itself, as nobody's.
+            missing = known is None or known.unregistered_since is not None
+            if missing:
+                await session.merge(_charger(place, charger, key))
+                await session.flush()
+                for connector in _connectors(charger):
+                    await session.merge(connector)
+            own = (
+                known is None
+                or missing
+                or (
+                    known.simulated
+                    and known.retired_at is None
+                    and (known.password_hash is None) == (password is None)
+                    and (password is None or secret_matches(password, known.password_hash, key))
+                )
+            )
+            if own:
+                played.append(charger)
+            else:
+                changed.append(charger_id)
+            on_step()
+    return played, changed
 
 
 def _id(name: str) -> UUID:
@@ -208,6 +275,9 @@ def _charger(place: Place, charger: DemoCharger, key: str) -> Charger:
         backoffice_id=_id(place.business),
         station_id=_id(place.name),
         simulated=True,
+        registration=Registration.ACCEPTED,
+        unregistered_since=None,
+        unregistered_from=None,
         security_profile=0 if password is None else 1,
         password_hash=None if password is None else secret_hash(password, key),
     )

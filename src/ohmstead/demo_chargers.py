@@ -7,6 +7,7 @@ they see the end of it and leave, so nothing is orphaned. (And no password is in
 import asyncio
 import json
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Self
 
+from ohmstead_simulator.events import Event
 from ohmstead_simulator.fleet import demo_fleet
 
 GRACE_SECONDS = 3
@@ -21,11 +23,43 @@ GRACE_SECONDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What the process is told: the server's address, `(id, connectors, kW, AC|DC, password)`s and tags."""
+    """What the process is told: the server's address, `(id, connectors, kW, AC|DC, password)`s and tags.
+
+    `certificate` is the server's own in PEM, where it has one.
+    """
 
     url: str
     chargers: Sequence[tuple[str, int, float, str, str | None]]
     id_tags: Sequence[str]
+    certificate: str | None = None
+
+
+def trusting(certificate: str) -> ssl.SSLContext:
+    """Trust a server that shows this certificate, and no other: who issued it and its names do not matter.
+
+    The demo talks to itself by the loopback address, which hardly any certificate names.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it may be none that signs others
+    context.load_verify_locations(cadata=certificate)
+    return context
+
+
+class Complaints:
+    """Says once why chargers cannot connect, and again only after one could."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def hear(self, event: Event) -> None:
+        """Look at one event of a charger."""
+        if event.kind == "connected":
+            self._said = False
+        elif event.kind == "connect_failed" and not self._said:
+            self._said = True
+            text = f"The simulated charger {event.charger_id} cannot connect: {event.detail}"
+            print(text, file=sys.stderr, flush=True)  # noqa: T201 # this process has nothing else to say it with
 
 
 class ChargerProcess:
@@ -83,7 +117,14 @@ async def live() -> None:
         stop.set()
 
     alone = asyncio.create_task(leave_when_alone())
-    await demo_fleet(work.url, chargers, work.id_tags, stop=stop)
+    await demo_fleet(
+        work.url,
+        chargers,
+        work.id_tags,
+        stop=stop,
+        on_event=Complaints().hear,
+        tls=None if work.certificate is None else trusting(work.certificate),
+    )
     alone.cancel()
 
 

@@ -33,6 +33,7 @@ from ohmstead.core.config import (
 from ohmstead.core.errors import StartupError
 from ohmstead.core.ports import port_fault
 from ohmstead.core.postgres import EmbeddedPostgres
+from ohmstead.core.tls import server_context
 
 State = Literal["ok", "warn", "fail"]
 
@@ -73,6 +74,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield database
         else:
             yield from check_database(database)
+            yield from check_processes(database, shares=settings.redis_url is not None)
     yield check_redis(settings)
     yield check_time_zones()
     yield from check_ports(settings)
@@ -188,15 +190,45 @@ def check_redis(settings: Settings) -> Finding:
     """Redis answers, where it is wanted at all."""
     if settings.redis_url is None:
         return Finding("redis", "ok", "not set, and not needed for a single server process")
-    client = redis.Redis.from_url(settings.redis_url, socket_timeout=3, socket_connect_timeout=3)
     try:
-        client.ping()
-    except (redis.RedisError, OSError) as error:
+        with redis.Redis.from_url(settings.redis_url, socket_timeout=3, socket_connect_timeout=3) as client:
+            client.ping()
+            client.publish("ohmstead:doctor", "are you there?")
+            client.eval("return 1", 0)
+    except redis.ResponseError as error:
+        remedy = "Let its user run PUBLISH, SUBSCRIBE, EVAL, GET, SET and DEL: processes talk by them."
+        return Finding("redis", "fail", f"answers, but refuses what is needed: {error}", remedy)
+    except (redis.RedisError, OSError, ValueError, TypeError) as error:  # the last two: a wrong parameter
         remedy = "Check REDIS_URL, and that Redis runs; or unset it for a single server process."
         return Finding("redis", "fail", f"does not answer: {error}", remedy)
-    finally:
-        client.close()
     return Finding("redis", "ok", "answers")
+
+
+def check_processes(url: str, *, shares: bool) -> Iterator[Finding]:
+    """Who serves the database now, and whether another one could be started beside it with these settings."""
+    question = (
+        "SELECT host, pid, shares FROM core_process"
+        " WHERE seen_at > clock_timestamp() - lease_seconds * interval '1 second' ORDER BY started_at"
+    )
+    try:
+        with psycopg.connect(url, connect_timeout=5, autocommit=True) as connection:
+            alive = connection.execute(question).fetchall()
+    except psycopg.Error:
+        return  # there is no such table yet, or no database: that has been told
+    if not alive:
+        yield Finding("processes", "ok", "no server process serves the database at the moment")
+        return
+    names = ", ".join(f"{pid} on {host}" for host, pid, _ in alive)
+    if len(alive) == 1:
+        message = f"one server process serves the database: {names}"
+    else:
+        message = f"{len(alive)} server processes serve the database: {names}"
+    if shares != alive[0][2]:
+        has = "with" if alive[0][2] else "without"
+        remedy = "Give all of them the same REDIS_URL, or run one process only."
+        yield Finding("processes", "warn", f"{message}, {has} REDIS_URL; not as here", remedy)
+    else:
+        yield Finding("processes", "ok", message)
 
 
 def check_time_zones() -> Finding:
@@ -288,18 +320,14 @@ def check_tls(settings: Settings) -> Iterator[Finding]:
     if settings.tls_cert is None or settings.tls_key is None:
         return
     try:
-        # Taken as empty, so that OpenSSL does not stop to ask for the password of an encrypted key.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-            settings.tls_cert, settings.tls_key, password=""
-        )
+        server_context(settings.tls_cert, settings.tls_key)
         certificate = x509.load_pem_x509_certificates(settings.tls_cert.read_bytes())[0]
-    except ssl.SSLError as error:
-        remedy = "Give the chain in PEM (the server's own certificate first) and its key without a password."
-        yield Finding("TLS", "fail", f"certificate and key cannot be used: {error.reason or error}", remedy)
+    except StartupError as error:
+        yield Finding("TLS", "fail", error.message, error.hint)
         return
-    except (OSError, ValueError) as error:
-        remedy = "Check OHMSTEAD_TLS_CERT and OHMSTEAD_TLS_KEY, and who may read the files."
-        yield Finding("TLS", "fail", f"certificate or key cannot be read: {error}", remedy)
+    except ValueError as error:
+        remedy = "Make the certificate anew, or ask who issued it."
+        yield Finding("TLS", "fail", f"the certificate is odd: {error}", remedy)
         return
     yield check_expiry(certificate.not_valid_before_utc, certificate.not_valid_after_utc, datetime.now(UTC))
     yield _private_file("TLS key", settings.tls_key)

@@ -16,18 +16,22 @@ from types import FrameType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import psycopg
 import uvloop
 from rich.table import Table
 
 from ohmstead.core.config import SYSTEM_DATA_DIR, Settings, SettingsError
 from ohmstead.core.errors import StartupError
-from ohmstead.core.ports import port_fault
+from ohmstead.core.ports import port_fault, refused
 from ohmstead.core.postgres import EmbeddedPostgres
-from ohmstead.terminal import err, out, step
+from ohmstead.core.tls import own_certificate, server_context
+from ohmstead.terminal import err, out, step, working
 
 Result = TypeVar("Result")
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - the default of a server, which is there to be reached
+
+DEMO_IS_ON = ("mail_log", "ocpp_accept_unknown")
 
 
 def load(module: str) -> Any:
@@ -45,9 +49,14 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run the coroutine to its end in an event loop of its own."""
+    """Run the coroutine to its end in an event loop of its own.
+
+    What the database refuses whatever we do (it only reads, the user has no rights) is a `StartupError`.
+    """
     try:
         return uvloop.run(work)
+    except (psycopg.Error, load("sqlalchemy.exc").DBAPIError) as error:  # imported when there is one
+        raise load("ohmstead.core.migrations").refused(error) or error from None
     finally:
         unwind_on_sigterm()  # the loop has put back the default, which unwinds nothing
 
@@ -63,19 +72,23 @@ def database(
     while PostgreSQL starts, which leaves a processor idle.
     """
     if not settings.embedded:
+        with working("Loading"):
+            for module in meanwhile:
+                load(module)
         yield settings
         return
     if settings.data_dir.is_relative_to(SYSTEM_DATA_DIR) and "data_dir" not in settings.model_fields_set:
         err.print(f"Data is in {settings.data_dir}: as root, PostgreSQL cannot reach this private folder.")
     server = EmbeddedPostgres(settings.data_dir)
     try:
-        with step("PostgreSQL is ready"), _imports(meanwhile):
+        with step("Starting PostgreSQL", "PostgreSQL is ready"), _imports(meanwhile):
             ready = settings.with_database(server.start())
         if up_to_date:
             migrate(ready)
         yield ready
     finally:
-        server.stop()
+        with working("Stopping PostgreSQL"):
+            server.stop()
 
 
 @contextmanager
@@ -95,9 +108,10 @@ def _imports(modules: Sequence[str]) -> Iterator[None]:
 def migrate(settings: Settings) -> None:
     """Bring the schema up to date."""
     migrations = load("ohmstead.core.migrations")
-    with step("Schema is up to date"):
-        if migrations.pending(settings.postgres_url):
-            migrations.upgrade(settings.postgres_url)
+    with step("Migrating", "Schema is up to date") as progress:
+        if pending := migrations.pending(settings.postgres_url):
+            progress.of(len(pending))
+            migrations.upgrade(settings.postgres_url, on_step=progress.advance)
 
 
 def require_schema(settings: Settings) -> None:
@@ -106,19 +120,19 @@ def require_schema(settings: Settings) -> None:
         raise StartupError(f"The schema lacks migrations: {', '.join(pending)}.", "Run: ohmstead migrate")
 
 
-def _require_port(host: str, port: int) -> None:
-    """Refuse early, before anything is started that would have to be stopped again."""
-    if (fault := port_fault(host, port)) is not None:
-        raise StartupError(
-            f"Cannot listen on {host} port {port}: {fault}.",
-            f"Stop the program that has the port, or choose another with --port {port % 65535 + 1}.",
-        )
+def _require_place(settings: Settings, host: str) -> None:
+    """Refuse what the server cannot listen with, before anything is started that had to be stopped again."""
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        server_context(settings.tls_cert, settings.tls_key)
+    for setting, port in (("OHMSTEAD_PORT", settings.port), ("OHMSTEAD_OCPP_PORT", settings.ocpp_port)):
+        if port is not None and (fault := port_fault(host, port)) is not None:
+            raise refused(host, port, fault, setting=setting)
 
 
 def serve(settings: Settings) -> None:
     """Run the server until a signal stops it."""
     host = settings.host or EVERYWHERE[0]
-    _require_port(host, settings.port)
+    _require_place(settings, host)
     with database(
         settings.with_secret_key(), meanwhile=["ohmstead.core.migrations", "ohmstead.app"]
     ) as ready:
@@ -130,7 +144,8 @@ def demo(settings: Settings) -> None:
     if settings.environment == "production":
         raise SettingsError(["ENVIRONMENT: is production; the demo's logins have passwords that all know"])
     host = settings.host or "127.0.0.1"
-    _require_port(host, settings.port)
+    _require_place(settings, host)
+    settings = as_demo(settings)
     embedded = settings.embedded
     modules = ["ohmstead.core.migrations", "ohmstead.app", "ohmstead.demo", "ohmstead.demo_chargers"]
     with database(settings.with_secret_key(), meanwhile=modules) as ready:
@@ -139,15 +154,28 @@ def demo(settings: Settings) -> None:
         run(_demo(ready, host))
 
 
+def as_demo(settings: Settings) -> Settings:
+    """The settings of a demo: what is handy there and rash elsewhere is on, unless it was set."""
+    return settings.model_copy(
+        update={name: True for name in DEMO_IS_ON if name not in settings.model_fields_set}
+    )
+
+
 async def _demo(settings: Settings, host: str) -> None:
-    demo_chargers = load("ohmstead.demo_chargers")
-    with step("Businesses, stations and chargers are there"):
-        world = await load("ohmstead.demo").seed(settings)
-    local = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not listened on
-    scheme, port = ("wss", settings.port) if settings.tls_cert else ("ws", settings.port)
+    demo, demo_chargers = load("ohmstead.demo"), load("ohmstead.demo_chargers")
+    with step("Making the demo's world", "Businesses, stations and chargers are there") as progress:
+        progress.of(demo.STEPS)
+        world = await demo.seed(settings, progress.advance)
+    if world.changed:
+        err.print(f"Not simulated, since they were changed: {', '.join(world.changed)}", style="yellow")
+    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not listened on
+    scheme, port, certificate = "ws", settings.port, None
     if settings.ocpp_port is not None:
-        scheme, port = "ws", settings.ocpp_port
-    work = demo_chargers.Work(f"{scheme}://{local}:{port}/ocpp", list(world.chargers), list(world.id_tags))
+        port = settings.ocpp_port
+    elif settings.tls_cert is not None:
+        scheme, certificate = "wss", own_certificate(settings.tls_cert)
+    url = f"{scheme}://{f'[{local}]' if ':' in local else local}:{port}/ocpp"
+    work = demo_chargers.Work(url, world.chargers, world.id_tags, certificate)
     with demo_chargers.ChargerProcess(work) as chargers:
 
         def on_ready() -> None:
@@ -177,10 +205,11 @@ def _welcome(settings: Settings, host: str, logins: list[tuple[str, str, str]]) 
         body = json.dumps({"username": logins[0][1], "password": logins[0][2]})
         pick = 'sed \'s/.*"accessToken": *"\\([^"]*\\)".*/\\1/\''
         out.print("\n[dim]See sessions move:[/dim]\n")
-        sign_in = f"curl -s {url}/api/auth/login -H 'Content-Type: application/json' -d '{body}'"
+        curl = "curl -s" if settings.tls_cert is None else "curl -sk"  # its certificate may be its own
+        sign_in = f"{curl} {url}/api/auth/login -H 'Content-Type: application/json' -d '{body}'"
         for line in (
             f"TOKEN=$({sign_in} | {pick})",
-            f'curl -s {url}/api/admin/transactions -H "Authorization: Bearer $TOKEN"',
+            f'{curl} {url}/api/admin/transactions -H "Authorization: Bearer $TOKEN"',
         ):
             out.print(line, style="cyan", markup=False, soft_wrap=True)
     out.print("\n[dim]Ctrl-C stops it; the data stays.[/dim]\n")

@@ -3,13 +3,15 @@
 import asyncio
 import signal
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from ohmstead.terminal import err
+from ohmstead.terminal import err, watched
 from ohmstead_simulator.errors import ScenarioError
 from ohmstead_simulator.fleet import FleetStats, demo_fleet, demo_spec, run_fleet
 from ohmstead_simulator.scenario import Scenario, load_scenarios
@@ -52,9 +54,13 @@ async def simulate(plan: Plan) -> FleetStats:
     if plan.duration is not None:
         loop.call_later(plan.duration, stop.set)
     stats = FleetStats(chargers=plan.chargers)
-    with Live(get_renderable=lambda: _shown(stats), console=err, refresh_per_second=4, transient=True):
+    with _display(stats) if watched() else nullcontext():
         await _fleet(plan, scenarios, stats, stop)
     return stats
+
+
+def _display(stats: FleetStats) -> Live:
+    return Live(get_renderable=lambda: _shown(stats), console=err, refresh_per_second=4, transient=True)
 
 
 async def _fleet(plan: Plan, scenarios: Sequence[Scenario], stats: FleetStats, stop: asyncio.Event) -> None:
@@ -81,6 +87,10 @@ async def _fleet(plan: Plan, scenarios: Sequence[Scenario], stats: FleetStats, s
 
 def _shown(stats: FleetStats) -> Table:
     table = Table.grid(padding=(0, 2))
+    if stats.connected < stats.chargers:
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row("Connecting", ProgressBar(stats.chargers, stats.connected, width=30))
+        table.add_row(bar)
     table.add_row(summary(stats))
     if stats.last_error:
         table.add_row(f"last error: {stats.last_error}", style="yellow")

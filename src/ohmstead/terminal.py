@@ -3,12 +3,16 @@
 Reports go to standard output; progress and faults go to standard error, out of the way of pipes.
 """
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.text import Text
 
 from ohmstead.core.config import SettingsError
 from ohmstead.core.errors import DomainError, StartupError
@@ -51,10 +55,59 @@ def say_hint(text: str) -> None:
         err.print(text.strip(), style="yellow", markup=False, soft_wrap=True)
 
 
+class Progress:
+    """How far a thing has come. Without a total, and before `of`, its bar only shows that it goes on."""
+
+    def __init__(self, bar: Bar | None = None) -> None:
+        self._bar = bar
+        self._task = None if bar is None else bar.task_ids[0]
+
+    def of(self, total: int) -> None:
+        """Say how much there is to do."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, total=total)
+
+    def at(self, done: int, total: int) -> None:
+        """So many are done, of so many."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, total=max(done, total))
+
+    def advance(self) -> None:
+        """One more is done."""
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task)
+
+
+def watched() -> bool:
+    """Whether a person looks at standard error: elsewhere progress is silent, whatever FORCE_COLOR says."""
+    return err.is_terminal and sys.stderr.isatty()
+
+
 @contextmanager
-def step(text: str) -> Iterator[None]:
-    """A thing that takes a while: a spinner on a terminal, then a line with how long it took."""
+def working(text: str) -> Iterator[Progress]:
+    """A thing that takes a while: a bar on a terminal, gone when it is done."""
+    if not watched():
+        yield Progress()
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(30), MofN(), TimeElapsedColumn())
+    with Bar(*columns, console=err, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
+        bar.add_task(text, total=None)
+        yield Progress(bar)
+
+
+@contextmanager
+def step(doing: str, done: str) -> Iterator[Progress]:
+    """A part of what is asked for: `working`, and on a terminal then a line with how long it took."""
     begin = time.monotonic()
-    with err.status(text):
-        yield
-    err.print(f"[green]✓[/green] {text} [dim]{time.monotonic() - begin:.1f} s[/dim]")
+    with working(doing) as progress:
+        yield progress
+    if watched():
+        err.print(f"[green]✓[/green] {done} [dim]{time.monotonic() - begin:.1f} s[/dim]")
+
+
+class MofN(ProgressColumn):
+    """`3/17`, and nothing while the total is not known."""
+
+    def render(self, task: Task) -> Text:
+        """The column of one bar."""
+        return Text("" if task.total is None else f"{task.completed:.0f}/{task.total:.0f}")

@@ -7,11 +7,21 @@ import structlog
 from procrastinate import Blueprint, JobContext, builtin_tasks
 from procrastinate.jobs import Status
 
+from ohmstead.accounts import audit_jobs as audit
+from ohmstead.bookings import reservations_jobs as reservations
 from ohmstead.charging import jobs as charging
+from ohmstead.core import files
 from ohmstead.core.clock import Clock
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.jobs import Jobs, Subscribers
+from ohmstead.energy import subscribers as energy
+from ohmstead.fleet.campaigns import jobs as campaigns
+from ohmstead.fleet.configuration import jobs as configuration
+from ohmstead.fleet.diagnostics import jobs as diagnostics
+from ohmstead.fleet.firmware import jobs as firmware
+from ohmstead.fleet.local_lists import jobs as local_lists
+from ohmstead.fleet.onboarding import jobs as onboarding
 from ohmstead.gateway import jobs as gateway
 from ohmstead.mail import jobs as mail
 from ohmstead.notifications import jobs as alerts
@@ -53,12 +63,22 @@ async def retry_stalled_jobs(context: JobContext, timestamp: int) -> None:
 registry = Blueprint()
 for namespace, blueprint in (
     ("core", housekeeping),
+    (files.NAMESPACE, files.blueprint),
+    (firmware.NAMESPACE, firmware.blueprint),
+    (diagnostics.NAMESPACE, diagnostics.blueprint),
     (charging.NAMESPACE, charging.blueprint),
+    (local_lists.NAMESPACE, local_lists.blueprint),
+    (reservations.NAMESPACE, reservations.blueprint),
+    (campaigns.NAMESPACE, campaigns.blueprint),
+    (configuration.NAMESPACE, configuration.blueprint),
     (gateway.NAMESPACE, gateway.blueprint),
     (notifications.NAMESPACE, notifications.blueprint),
     (alerts.NAMESPACE, alerts.blueprint),
     (stations.NAMESPACE, stations.blueprint),
     (mail.NAMESPACE, mail.blueprint),
+    (audit.NAMESPACE, audit.blueprint),
+    (energy.NAMESPACE, energy.blueprint),
+    (onboarding.NAMESPACE, onboarding.blueprint),
 ):
     registry.add_tasks_from(blueprint, namespace=namespace)
 
@@ -66,7 +86,10 @@ for namespace, blueprint in (
 def subscribers() -> Subscribers:
     """Return which tasks hear which fact, over all domains."""
     heard: Subscribers = {}
-    for domain in (notifications.SUBSCRIBERS,):
+    for domain in (
+        notifications.SUBSCRIBERS,
+        energy.SUBSCRIBERS,
+    ):
         for fact, tasks in domain.items():
             heard.setdefault(fact, []).extend(tasks)
     return heard

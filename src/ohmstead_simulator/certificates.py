@@ -1,11 +1,14 @@
 """The certificates of a charge point, in memory (security whitepaper for OCPP 1.6, 3rd edition, M01-M06)."""
 
+import base64
 import hashlib
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.x509.oid import NameOID
 
 
@@ -69,6 +72,15 @@ class CertificateStore:
         """GetInstalledCertificateIds: the hash data of each root for that use."""
         return [hash_data(stored.certificate) for stored in self._roots if stored.use == use]
 
+    def trusts(self, use: str, pem: str) -> bool:
+        """Whether a certificate is from one of the roots for that use; without any root each one is."""
+        roots = [stored.certificate for stored in self._roots if stored.use == use]
+        try:
+            certificate = x509.load_pem_x509_certificates(pem.encode())[0]
+        except (ValueError, IndexError):
+            return False
+        return not roots or any(_is_issued_by(certificate, root) for root in roots)
+
     def signing_request(self, organization: str) -> str:
         """A new key, and a PEM CSR for it with the identity as common name."""
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -93,6 +105,36 @@ class CertificateStore:
             return "Rejected"
         self.own = leaf
         return "Accepted"
+
+
+def _is_issued_by(certificate: x509.Certificate, root: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(root)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def verifies(pem: str, signature: str, digest: bytes) -> bool:
+    """Whether the base64 signature is that of the SHA-256 `digest`, by the key of the PEM certificate."""
+    sha256 = Prehashed(hashes.SHA256())
+    try:
+        key = x509.load_pem_x509_certificates(pem.encode())[0].public_key()
+        raw = base64.b64decode(signature, validate=True)
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(raw, digest, ec.ECDSA(sha256))
+            return True
+        if not isinstance(key, rsa.RSAPublicKey):
+            return False
+    except (ValueError, IndexError, InvalidSignature):
+        return False
+    for how in (padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.AUTO), padding.PKCS1v15()):
+        try:
+            key.verify(raw, digest, how, sha256)
+        except InvalidSignature:
+            continue
+        return True
+    return False
 
 
 def is_certificate(pem: str) -> bool:

@@ -86,7 +86,7 @@ class ChargingStation(MeteringStation):
 
     def known_tag(self, tag: str) -> str | None:
         """The status of a tag in the local list, else in the cache; expired entries say Expired."""
-        found = self.local_list.get(tag) if self.configuration.flag("LocalAuthListEnabled") else None
+        found = self.listed(tag)
         if found is None and self.configuration.flag("AuthorizationCacheEnabled"):
             found = self.auth_cache.get(tag)
         if found is None:
@@ -95,6 +95,12 @@ class ChargingStation(MeteringStation):
         if expiry is not None and datetime.fromisoformat(expiry) <= self.now():
             return "Expired"
         return str(found["status"])
+
+    def listed(self, tag: str) -> dict[str, Any] | None:
+        """What the local list says of a tag, in whatever case (OCPP 1.6 7.27 CiString20); None: nothing."""
+        if not self.configuration.flag("LocalAuthListEnabled"):
+            return None
+        return next((info for one, info in self.local_list.items() if one.lower() == tag.lower()), None)
 
     def remember_tag(self, tag: str, info: dict[str, Any]) -> None:
         """The authorization cache follows every idTagInfo that the central system sends."""
@@ -111,9 +117,9 @@ class ChargingStation(MeteringStation):
     def may_use(self, plug: Connector, tag: str) -> bool:
         """Whether a reservation (if any) is for this tag, or for one of the same parent."""
         held = plug.reservation
-        if held is None or held.id_tag == tag:
+        if held is None or held.id_tag.lower() == tag.lower():
             return True
-        parent = (self.local_list.get(tag) or self.auth_cache.get(tag) or {}).get("parent_id_tag")
+        parent = (self.listed(tag) or self.auth_cache.get(tag) or {}).get("parent_id_tag")
         return held.parent_id_tag is not None and parent == held.parent_id_tag
 
     # --- transactions

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -112,6 +113,7 @@ async def demo_fleet(
     on_event: OnEvent | None = None,
     stop: asyncio.Event | None = None,
     stats: FleetStats | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> FleetStats:
     """Let a fleet live until `stop` is set (or the task is cancelled).
 
@@ -119,6 +121,7 @@ async def demo_fleet(
     Cars come and go, some chargers fault or go offline now and then. `speed` shortens only the waits of
     life (how long cars stay, how often they come) and shrinks the batteries alike: energy, power and all
     times on the wire are those of the real clock, so a central system sees nothing impossible.
+    `tls` says whom to trust, where that is not the system's trust store.
     """
     counted = stats if stats is not None else FleetStats()
     told = _tell(counted, on_event)
@@ -129,7 +132,7 @@ async def demo_fleet(
     lives = []
     for number, spec in enumerate(specs):
         rng = random.Random(f"{seed}:{spec.charger_id}:life" if seed is not None else None)
-        life = ChargerLife(url, spec, pool, rng=rng, speed=speed, seed=seed, on_event=told)
+        life = ChargerLife(url, spec, pool, rng=rng, speed=speed, seed=seed, on_event=told, tls=tls)
         stations.append(life.station)
         lives.append(life.live(boot_after=min(0.25 * number, 5.0)))
     await _until_done(lives, stations, stop)
@@ -139,14 +142,14 @@ async def demo_fleet(
 def demo_spec(
     charger_id: str, connectors: int, max_kw: float, current: str, password: str | None = None
 ) -> ChargerSpec:
-    """A charge point of the demo, with meter values every 5 s so that a watcher sees them move."""
+    """A charge point of the demo, with meter values every 3 s so that a watcher sees them move."""
     return ChargerSpec(
         charger_id,
         connectors=connectors,
         max_kw=max_kw,
         current="DC" if current.upper() == "DC" else "AC",
         password=password,
-        configuration={"MeterValueSampleInterval": "5"},
+        configuration={"MeterValueSampleInterval": "3"},
     )
 
 

@@ -129,7 +129,20 @@ class Form:
     required: frozenset[str] = frozenset()
 
 
-CONDITIONS = ("transaction", "no_transaction", "car_wanted", "connected", "booted", "queue_empty", "full")
+NEWS = ("updated", "update_failed", "uploaded", "upload_failed")
+"""Conditions that are told once: a step that waited for one has had it."""
+CONDITIONS = (
+    "transaction",
+    "no_transaction",
+    "car_wanted",
+    "listed",
+    "connected",
+    "booted",
+    "queue_empty",
+    "full",
+    "updating",
+    *NEWS,
+)
 _STATUSES = one_of(*ChargePointStatus)
 _AUTHORIZED = one_of("Accepted", "Blocked", "Expired", "Invalid", "ConcurrentTx")
 

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import random
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 
 from ohmstead_simulator.car import Car
@@ -67,6 +68,7 @@ class ChargerLife:
         speed: float,
         seed: int | None,
         on_event: OnEvent,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._pool = pool
         self._rng = rng
@@ -74,7 +76,7 @@ class ChargerLife:
         self._on_event = on_event
         self._wanted = asyncio.Queue[int]()
         self.station = SimulatedStation(
-            url, spec, clock=ScaledClock(), seed=seed, on_event=self._note, keep_connected=True
+            url, spec, clock=ScaledClock(), seed=seed, on_event=self._note, keep_connected=True, tls=tls
         )
 
     def _note(self, event: Event) -> None:
@@ -101,7 +103,7 @@ class ChargerLife:
     async def _visitors(self, plug: Connector) -> None:
         # Two of three connectors get a car in the first seconds: a demo must move at once.
         soon = self._rng.random() < 0.67
-        await asyncio.sleep(self._rng.uniform(0.5, 7) if soon else self._gap())
+        await asyncio.sleep(self._rng.uniform(0.5, 4) if soon else self._gap())
         # ... and the first sessions end at all times, as if the watcher had come in the middle.
         hurry = self._rng.uniform(0.15, 1.0)
         while True:

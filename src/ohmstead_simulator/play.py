@@ -8,6 +8,7 @@ from typing import Any
 from ohmstead_simulator.car import Car
 from ohmstead_simulator.connector import Connector
 from ohmstead_simulator.errors import NotPossible, SimulatorError
+from ohmstead_simulator.forms import NEWS
 from ohmstead_simulator.scenario import Scenario, Step
 from ohmstead_simulator.station import SimulatedStation
 
@@ -188,6 +189,8 @@ class Player:
         wanted = values.get("condition") or f"status {values['status']}"
         if not await self._until(lambda: self._holds(plug, values), values.get("timeout", WAIT_FOR_TIMEOUT)):
             raise NotPossible(f"no '{wanted}' at connector {plug.connector_id} in time")
+        if wanted in NEWS:
+            self.station.news[wanted] -= 1
 
     def _holds(self, plug: Connector, values: dict[str, Any]) -> bool:
         if "status" in values:
@@ -197,10 +200,13 @@ class Player:
             "transaction": plug.transaction is not None and plug.status != "Preparing",
             "no_transaction": plug.transaction is None,
             "car_wanted": plug.awaited_tag is not None,
+            "listed": bool(self.station.local_list),
             "connected": self.station.connected,
             "booted": self.station.registered,
             "queue_empty": len(self.station.queue) == 0,
             "full": plug.car is not None and plug.car.full,
+            "updating": self.station.is_updating,
+            **{one: self.station.news[one] > 0 for one in NEWS},
         }[str(values["condition"])]
 
     async def _until(self, condition: Callable[[], bool], patience: float) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -52,6 +53,9 @@ class StationState:
         self.diagnostics_status = "Idle"
         self.log_status = "Idle"
         self.log_request = 0
+        self.news: Counter[str] = Counter()
+        """What has ended and no scenario has waited for yet: `updated`, `uploaded`, and their failures."""
+        self.born = clock.now()
         self.commands: list[str] = []
         """Actions that the central system asked for, oldest first."""
         phases = spec.phases if spec.current == "AC" else 3

@@ -1,22 +1,19 @@
 """`SimulatedStation`: a whole charge point, as a library for tests and as the unit of the fleet."""
 
 import asyncio
-from datetime import datetime
-from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from ocpp.v16 import call
 from websockets.asyncio.client import ClientConnection
 
 from ohmstead_simulator.connector import Connector, Reservation
 from ohmstead_simulator.endpoint import StationEndpoint
-from ohmstead_simulator.lifecycle import LivingStation
 from ohmstead_simulator.link import Endpoint
+from ohmstead_simulator.maintenance import MaintainedStation
 from ohmstead_simulator.state import status_text
 
 
-class SimulatedStation(LivingStation):
+class SimulatedStation(MaintainedStation):
     """One charge point: `connect()`, `boot()`, then cars and tags; it answers every command by itself.
 
     With `keep_connected` it reconnects by itself, with exponential back-off and jitter, whenever the
@@ -177,52 +174,6 @@ class SimulatedStation(LivingStation):
                         self.certificates.signing_request, self.configuration["CpoName"]
                     )
                 await self.call(call.SignCertificate(csr=csr))
-
-    async def upload_diagnostics(self) -> None:
-        """GetDiagnostics: Uploading, then Uploaded."""
-        for status, pause in (("Uploading", 5.0), ("Uploaded", 0.0)):
-            self.diagnostics_status = status
-            await self.call(call.DiagnosticsStatusNotification(status=status))
-            await self.clock.sleep(pause)
-        self.diagnostics_status = "Idle"
-
-    async def upload_log(self, request_id: int) -> None:
-        """GetLog: Uploading, then Uploaded; ends quietly when a newer request took over."""
-        self.log_request = request_id
-        for status, pause in (("Uploading", 5.0), ("Uploaded", 0.0)):
-            self.log_status = status
-            await self.call(call.LogStatusNotification(status=status, request_id=request_id))
-            await self.clock.sleep(pause)
-            if self.log_request != request_id:
-                return
-        self.log_status = "Idle"
-
-    async def update_firmware(self, location: str, retrieve_at: datetime, request_id: int | None) -> None:
-        """The stages of an update; with `request_id` those of SignedUpdateFirmware."""
-        signed = request_id is not None
-
-        async def stage(status: str, pause: float) -> None:
-            self.firmware_status = status
-            if signed:
-                await self.call(call.SignedFirmwareStatusNotification(status=status, request_id=request_id))
-            else:
-                await self.call(call.FirmwareStatusNotification(status=status))
-            await self.clock.sleep(pause)
-
-        await self.clock.sleep((retrieve_at - self.now()).total_seconds())
-        await stage("Downloading", 10)
-        await stage("Downloaded", 2)
-        if signed:
-            await stage("SignatureVerified", 1)
-        while any(plug.transaction is not None for plug in self.connectors.values()):
-            await self.clock.sleep(10)
-        await stage("Installing", 10)
-        if signed:
-            await stage("InstallRebooting", 0)
-        self.firmware = PurePosixPath(urlsplit(location).path).stem[:50] or self.firmware
-        await self.reboot()
-        await stage("Installed", 0)
-        self.firmware_status = "Idle"
 
 
 def password_of(key: str) -> str | bytes:

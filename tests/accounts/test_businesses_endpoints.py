@@ -1,5 +1,9 @@
+import asyncio
+from uuid import uuid4
+
 import httpx
 import pytest
+from tests.running import RunningServer
 from tests.world import World
 
 from ohmstead.accounts.models import Role
@@ -22,6 +26,23 @@ class TestCreateBusiness:
         await client.post(PATH, headers=admin.headers, json={"name": "VoltCo"})
         again = await client.post(PATH, headers=admin.headers, json={"name": "voltco"})
         assert (again.status_code, again.json()["error"]) == (409, "BackofficeExists")
+
+    async def test_of_fifty_at_once_with_one_name_one_is_made(
+        self, server: RunningServer, server_world: World
+    ) -> None:
+        admin = await server_world.admin()
+        name = f"VoltCo {uuid4().hex[:8]}"
+        async with httpx.AsyncClient(
+            base_url=server.http, headers=admin.headers, trust_env=False, timeout=30
+        ) as http:
+            bodies = [{"name": name if number % 2 else name.upper()} for number in range(50)]
+            answers = await asyncio.gather(*(http.post(PATH, json=body) for body in bodies))
+            assert sorted(answer.status_code for answer in answers) == [201] + [409] * 49
+            refused = [answer.json() for answer in answers if answer.status_code == 409]
+            assert {one["error"] for one in refused} == {"BackofficeExists"}
+            assert refused[0]["fields"] == {"name": "is taken"}
+            found = await http.get(PATH, params={"q": name})
+            assert found.json()["total"] == 1
 
     @pytest.mark.parametrize(
         ("body", "fault"),

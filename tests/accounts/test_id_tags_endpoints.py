@@ -227,6 +227,10 @@ class TestCreateIdTag:
             ({"owner": "x" * 201}, "owner"),
             ({"owner": "\x00"}, "owner"),
             ({"max_concurrent_sessions": 0}, "max_concurrent_sessions"),
+            ({"max_concurrent_sessions": True}, "max_concurrent_sessions"),
+            ({"max_concurrent_sessions": "2"}, "max_concurrent_sessions"),
+            ({"max_concurrent_sessions": 2.0}, "max_concurrent_sessions"),
+            ({"max_concurrent_sessions": 10**30}, "max_concurrent_sessions"),
             ({"max_concurrent_sessions": 2**40}, "max_concurrent_sessions"),
             ({"backoffice_id": "mine"}, "backoffice_id"),
             ({"colour": "red"}, "colour"),
@@ -242,7 +246,25 @@ class TestCreateIdTag:
         assert list(answer.json()["fields"]) == [field]
         assert await listed(client, admin) == []
 
-    @pytest.mark.parametrize("tag", ["x" * 20, "ÄÖÜ-ßéñ", "a b", "%", "_", "..", "a/b/c", "#?&", "0", "null"])
+    @pytest.mark.parametrize(
+        "tag",
+        [
+            "x" * 20,
+            "ÄÖÜ-ßéñ",
+            "a b",
+            "%",
+            "_",
+            "..",
+            "a/b/c",
+            "#?&",
+            "0",
+            "null",
+            "a%2fb",
+            "a%2Fb",
+            "a%252fb",
+            "/",
+        ],
+    )
     async def test_whatever_can_be_printed_can_be_a_tag_and_a_path(
         self, client: httpx.AsyncClient, world: World, tag: str
     ) -> None:
@@ -306,6 +328,19 @@ class TestGetIdTag:
         admin = await world.admin()
         await world.token(None, "TAG")
         assert (await get(client, admin, name)).status_code == 404
+
+    async def test_a_slash_and_what_looks_like_one_are_two_tags(
+        self, client: httpx.AsyncClient, world: World
+    ) -> None:
+        admin = await world.admin()
+        paths = {"a/b": "a%2Fb", "a%2fb": "a%252fb", "a%25b": "a%2525b", "a%b": "a%25b"}
+        for tag in paths:
+            await world.token(None, tag)
+        for tag, path in paths.items():
+            assert (await client.get(f"{URL}/{path}", headers=admin.headers)).json()["id_tag"] == tag
+        assert (await client.get(f"{URL}/a%2fb", headers=admin.headers)).json()["id_tag"] == "a/b"
+        assert (await client.delete(f"{URL}/a%252fb", headers=admin.headers)).status_code == 204
+        assert await listed(client, admin, sort="id_tag") == ["a%25b", "a%b", "a/b"]
 
 
 class TestChangeIdTag:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import select
 from tests.conftest import NOW, FrozenClock
 
-from ohmstead.charging import service
+from ohmstead.charging import counting, service
 from ohmstead.charging.metering import read_meter_values
 from ohmstead.charging.models import Session
 from ohmstead.charging.service import ChargerRef, Stop
@@ -72,6 +72,12 @@ class Teller:
     async def values(
         self, transaction_id: int | None, *samples: tuple[datetime, int], connector: int = 1
     ) -> Session | None:
+        added = await self.add(transaction_id, *samples, connector=connector)
+        return None if added is None else added.session
+
+    async def add(
+        self, transaction_id: int | None, *samples: tuple[datetime, int], connector: int = 1
+    ) -> counting.Added | None:
         metered = read_meter_values(
             [{"timestamp": at.isoformat(), "sampledValue": [{"value": str(wh)}]} for at, wh in samples],
             charger_id=self.charger.id,
@@ -80,8 +86,8 @@ class Teller:
             received_at=self.clock.now(),
         )
         async with self.db.session() as session:
-            return await service.add_meter_values(
-                session, ref(self.charger), metered, transaction_id, self.clock.now()
+            return await counting.add_meter_values(
+                session, self.charger.id, metered, transaction_id, self.clock.now()
             )
 
     async def sessions(self) -> list[Session]:

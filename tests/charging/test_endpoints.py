@@ -136,6 +136,20 @@ class TestListTransactions:
         page = (await client.get(URL, headers=admin.headers, params={"unmatched": "true"})).json()
         assert [item["id"] for item in page["items"]] == [str(stop.id)]
 
+    async def test_simulated_ones_can_be_left_out_or_picked(
+        self, client: httpx.AsyncClient, world: World, admin: SignedIn
+    ) -> None:
+        real = await world.session(await world.charger())
+        simulated = await world.session(await world.charger(simulated=True))
+        both = {str(real.id), str(simulated.id)}
+        wanted = {None: both, "true": {str(simulated.id)}, "false": {str(real.id)}}
+        for value, ids in wanted.items():
+            params = {} if value is None else {"simulated": value}
+            page = (await client.get(URL, headers=admin.headers, params=params)).json()
+            assert {item["id"] for item in page["items"]} == ids
+            assert page["total"] == len(ids)
+            assert all(item["simulated"] is (item["id"] == str(simulated.id)) for item in page["items"])
+
     async def test_search_takes_wildcards_as_they_are(
         self, client: httpx.AsyncClient, world: World, admin: SignedIn
     ) -> None:
@@ -157,6 +171,7 @@ class TestListTransactions:
             ({"id_tag": "\x00"}, "id_tag"),
             ({"q": "a\x00b"}, "q"),
             ({"limit": "0"}, "limit"),
+            ({"simulated": "maybe"}, "simulated"),
             ({"cursor": "nonsense"}, "cursor"),
             ({"cursor": "WzFd"}, "cursor"),
             ({"cursor": "WyIyMDI2LTAxLTAxVDAwOjAwOjAwWiIsIDFd"}, "cursor"),

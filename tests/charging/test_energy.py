@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohmstead.charging.energy import AnomalyKind, Energy, EnergyMeter, Sample, session_energy
+from ohmstead.charging.energy import (
+    KEPT_SAMPLES,
+    AnomalyKind,
+    Energy,
+    EnergyMeter,
+    Sample,
+    session_energy,
+)
 
 T0 = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
 MAX_POWER_W = 150_000
@@ -237,10 +244,12 @@ def measured(readings: Sequence[Sample], rnd: Random, stop: Decimal | None = Non
 class TestOneFaultInAnHonestSession:
     """The energy is the honest one, but for what the fault makes unknowable (said in each test)."""
 
+    @pytest.mark.also_long(20)
     @given(honest(least=0), st.randoms())
     def test_without_a_fault_it_is_exact(self, readings: list[Sample], rnd: Random) -> None:
         assert measured(readings, rnd) == readings[-1].wh - readings[0].wh
 
+    @pytest.mark.also_long(20)
     @given(honest(least=0), st.randoms(), st.data(), st.decimals(0, 10**12, places=3))
     def test_one_stray_sample_changes_nothing_or_loses_the_interval_that_hides_a_jump(
         self, readings: list[Sample], rnd: Random, data: st.DataObject, stray: Decimal
@@ -252,6 +261,7 @@ class TestOneFaultInAnHonestSession:
         readings[i] = Sample(readings[i].at, stray)
         assert true - unknowable <= measured(readings, rnd) <= true
 
+    @pytest.mark.also_long(20)
     @given(honest(), st.randoms(), st.data())
     def test_a_restart_loses_only_what_flowed_between_the_last_reading_and_the_cut(
         self, readings: list[Sample], rnd: Random, data: st.DataObject
@@ -265,6 +275,7 @@ class TestOneFaultInAnHonestSession:
             true - lost, abs=Decimal("0.01")
         )
 
+    @pytest.mark.also_long(20)
     @given(honest(), st.randoms(), st.data(), st.integers(60_000, 10**8))
     def test_a_jump_that_stays_loses_only_the_interval_it_fell_into(
         self, readings: list[Sample], rnd: Random, data: st.DataObject, jump: int
@@ -275,6 +286,7 @@ class TestOneFaultInAnHonestSession:
         jumped = [*readings[:k], *(Sample(r.at, r.wh + jump) for r in readings[k:])]
         assert measured(jumped, rnd) == true - unknowable
 
+    @pytest.mark.also_long(20)
     @given(honest(), st.randoms(), st.sampled_from([Decimal(1000), Decimal("0.001")]), st.data())
     def test_mixed_units_change_nothing(
         self, readings: list[Sample], rnd: Random, factor: Decimal, data: st.DataObject
@@ -283,6 +295,7 @@ class TestOneFaultInAnHonestSession:
         mixed = [Sample(r.at, r.wh * factor) if i in wrong else r for i, r in enumerate(readings)]
         assert measured(mixed, rnd) == readings[-1].wh - readings[0].wh
 
+    @pytest.mark.also_long(20)
     @given(honest(), st.randoms(), st.data())
     def test_an_old_stop_loses_only_what_flowed_after_the_last_sample(
         self, readings: list[Sample], rnd: Random, data: st.DataObject
@@ -305,6 +318,7 @@ maybe_register = st.none() | st.decimals(-10, 10**6, places=3)
 
 
 class TestWhateverAChargerSends:
+    @pytest.mark.also_long(20)
     @given(
         anything, maybe_register, maybe_register, st.none() | st.integers(-100, 3000).map(at), st.randoms()
     )
@@ -332,6 +346,7 @@ class TestWhateverAChargerSends:
         assert result.wh >= 0
         assert measure(again) == result
 
+    @pytest.mark.also_long(20)
     @given(anything, maybe_register, st.randoms())
     def test_the_live_meter_equals_the_whole_session_after_every_sample(
         self, samples: list[Sample], start: Decimal | None, rnd: Random
@@ -351,6 +366,39 @@ class TestWhateverAChargerSends:
             )
             assert meter.energy == whole
 
+    @pytest.mark.parametrize(
+        "seed",
+        [*range(3), *(pytest.param(n, marks=[pytest.mark.prove]) for n in range(3, 40))],
+    )
+    def test_a_long_odd_session_with_late_samples_is_counted_on_as_the_whole_rule_says(
+        self, seed: int
+    ) -> None:
+        """More samples than are kept, many of them odd, each some places late."""
+        rnd = Random(seed)  # noqa: S311 # no secret, and the same each time
+        delay = rnd.choice([1, 5, 60])
+        register, samples = 1000.0, []
+        for minute in range(1, 3 * KEPT_SAMPLES):
+            register += rnd.uniform(0, 900)
+            sent = register * rnd.choice([1, 1, 1, 1, 1, 1, 0.001, 1000])
+            told = Decimal(str(round(rnd.choice([sent] * 12 + [0.0, 5.0, register * 2]), 3)))
+            samples.append(Sample(at(minute), told))
+        arrival = sorted(range(len(samples)), key=lambda i: i + rnd.uniform(0, delay))
+        meter = EnergyMeter(MAX_POWER_W)
+        meter.start(Decimal(1000), T0)
+        for place, i in enumerate(arrival, 1):
+            meter.add(samples[i])
+            if rnd.random() < 0.03 or place == len(arrival):
+                assert meter.energy == energy(1000, [samples[j] for j in arrival[:place]])
+
+    def test_what_a_meter_keeps_does_not_grow_with_the_session(self) -> None:
+        meter = EnergyMeter(MAX_POWER_W)
+        meter.start(Decimal(0), T0)
+        for minute in range(1, 2000):
+            meter.add(Sample(at(minute), Decimal(100 * minute)))
+            assert len(meter._readings) < 2 * KEPT_SAMPLES
+            assert len(meter._marks) < 40
+
+    @pytest.mark.also_long(20)
     @given(honest(least=0), st.integers(3, 8), st.randoms())
     def test_a_meter_that_keeps_few_samples_is_right_for_samples_not_later_than_those(
         self, readings: list[Sample], kept: int, rnd: Random

@@ -1,6 +1,7 @@
 """Ending a transaction by hand, whatever its charger does."""
 
 import asyncio
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -10,17 +11,19 @@ import pytest
 from fastapi import FastAPI
 from procrastinate import Blueprint
 from sqlalchemy import text
+from tests.chargers import RawCharger
 from tests.charging.samples import sample
 from tests.conftest import FrozenClock
 from tests.running import RunningServer
 from tests.world import SignedIn, World
 
 from ohmstead.accounts.models import Role
+from ohmstead.charging import endpoints
 from ohmstead.charging.models import ClosedBy, Session, SessionStatus
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.jobs import Jobs
-from ohmstead.link.links import Answer, ChargerOffline
+from ohmstead.link.links import Answer, ChargerBusy, ChargerOffline
 
 URL = "/api/admin/transactions"
 
@@ -31,9 +34,11 @@ class FakeCharger:
     def __init__(self, answer: Answer | Exception) -> None:
         self.answer = answer
         self.asked: list[tuple[str, Any]] = []
+        self.waited: list[float | None] = []
 
     async def call(self, action: str, payload_json: bytes, *, wait_seconds: float | None = None) -> Answer:
         self.asked.append((action, orjson.loads(payload_json)))
+        self.waited.append(wait_seconds)
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -100,6 +105,7 @@ class TestForceStop:
             (Answer(error_code="InternalError"), "CallError"),
             (Answer(), "Timeout"),
             (ChargerOffline("gone"), "Offline"),
+            (ChargerBusy("others first"), "Busy"),
             (None, "Offline"),
         ],
     )
@@ -128,6 +134,37 @@ class TestForceStop:
         assert (closed["stop_reason"], closed["energy_wh"]) == ("ForceStopped", 1500)
         shown = (await client.get(f"{URL}/{row.id}", headers=admin.headers)).json()
         assert shown == closed
+
+    async def test_a_charger_has_ten_seconds_or_less_where_the_server_is_set_so(
+        self, app: FastAPI, client: httpx.AsyncClient, world: World, admin: SignedIn, settings: Settings
+    ) -> None:
+        for timeout, waited in ((30.0, 10.0), (3.0, 3.0)):
+            app.state.settings = settings.model_copy(update={"ocpp_call_timeout": timeout})
+            row = await world.session(await world.charger(online=True))
+            charger = FakeCharger(Answer())
+            app.state.links.attach(row.charger_id, charger)
+            answer = await client.post(f"{URL}/{row.id}/force-stop", headers=admin.headers)
+            assert answer.json()["status"] == "ClosedLocally"
+            assert charger.waited == [waited]
+
+    async def test_several_at_once_on_a_silent_charger_are_not_held_up_by_each_other(
+        self, server: RunningServer, server_world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(endpoints, "STOP_SECONDS", 0.5)
+        user = await server_world.admin()
+        charger = await server_world.charger(connectors=4)
+        rows = [await server_world.session(charger, connector_id=number) for number in range(1, 5)]
+        began = time.monotonic()
+        async with (
+            await RawCharger.connect(server.ws, charger.id) as raw,
+            httpx.AsyncClient(base_url=server.http, headers=user.headers, trust_env=False) as http,
+        ):
+            await raw.result("Heartbeat")
+            asked = [http.post(f"{URL}/{row.id}/force-stop") for row in rows]
+            answers = [answer.json() for answer in await asyncio.gather(*asked)]
+        assert time.monotonic() - began < 3
+        assert {answer["status"] for answer in answers} == {"ClosedLocally"}
+        assert sorted(answer["answer"] for answer in answers) == ["Busy", "Busy", "Timeout", "Timeout"]
 
     async def test_the_reason_given_is_kept(
         self, client: httpx.AsyncClient, admin: SignedIn, row: Session

@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 from sqlalchemy import text
+from tests.chargers import RawCharger
 from tests.charging.samples import sample
 from tests.conftest import FrozenClock
+from tests.running import RunningServer
 from tests.world import SignedIn, World
 
 from ohmstead.accounts.models import Role
@@ -31,7 +33,7 @@ class TestMeterValues:
         answer = await client.get(f"{URL}/{row.id}/meter-values", headers=stranger.headers)
         assert answer.status_code == 404
 
-    async def test_raw_values_are_as_sent_with_the_defaults_of_the_standard(
+    async def test_values_are_shown_as_they_were_sent_and_with_the_defaults_of_the_standard(
         self, client: httpx.AsyncClient, world: World, admin: SignedIn
     ) -> None:
         row = await world.session(await world.charger())
@@ -52,6 +54,7 @@ class TestMeterValues:
                 "register_wh": 1500.0,
                 "power_w": 7400.0,
                 "soc_percent": 50.0,
+                "sampled_values": sent,
                 "values": [
                     {"measurand": register, "value": 1500.0, "unit": "Wh", "phase": None, **place},
                     {
@@ -65,6 +68,34 @@ class TestMeterValues:
                 ],
             }
         ]
+
+    async def test_what_a_charger_sent_comes_back_to_the_letter(
+        self, server: RunningServer, server_world: World
+    ) -> None:
+        user, charger = await server_world.admin(), await server_world.charger()
+        tag = (await server_world.token()).id_tag
+        signed = "OCMF|" + '{"RD":[{"RV":"1.50","RU":"kWh"}]}|' + '{"SD":"' + "3045" * 400 + '"}'
+        sent = [
+            {"value": "0.15003999999999998", "unit": "kWh", "context": "Sample.Periodic"},
+            {"value": signed, "format": "SignedData", "measurand": "Energy.Active.Import.Register"},
+            {"value": "07.40", "measurand": "Power.Active.Import", "unit": "kW", "phase": "L1-N"},
+        ]
+        async with await RawCharger.connect(server.ws, charger.id) as raw:
+            transaction = (await raw.start(tag))["transactionId"]
+            payload = {
+                "connectorId": 1,
+                "transactionId": transaction,
+                "meterValue": [{"timestamp": "2026-05-04T12:10:00Z", "sampledValue": sent}],
+            }
+            assert await raw.result("MeterValues", payload) == {}
+            # At the end they come within the stop, as its transaction data.
+            ending = [{"value": "0.5", "unit": "kWh", "context": "Transaction.End"}, sent[1]]
+            data = [{"timestamp": "2026-05-04T12:20:00Z", "sampledValue": ending}]
+            await raw.stop(transaction, 500, "2026-05-04T12:20:00Z", transactionData=data)
+        async with httpx.AsyncClient(base_url=server.http, headers=user.headers, trust_env=False) as http:
+            page = (await http.get(f"{URL}/{transaction}/meter-values")).json()
+        assert [one["sampled_values"] for one in page["items"]] == [sent, ending]
+        assert [one["value"] for one in page["items"][0]["values"]] == [150.04, None, 7400.0]
 
     async def test_pages_go_from_old_to_new_and_miss_nothing(
         self, client: httpx.AsyncClient, world: World, admin: SignedIn

@@ -41,6 +41,7 @@ def opened(**fields: Any) -> OpenSession:
         "transaction_id": 7,
         "connector_id": 1,
         "started_at": NOW,
+        "received_at": NOW,
         "energy_wh": Decimal(0),
         "register_wh": Decimal(1000),
         "last_sample_at": NOW,
@@ -88,6 +89,7 @@ class TestReading:
         )
         assert [one.reading.register_wh for one in rows] == [0, 1, 2]
 
+    @pytest.mark.also_long(20)
     @thorough
     @given(
         st.lists(
@@ -174,6 +176,7 @@ class TestOpenSession:
         assert not session.follows(at, reading)
         assert session.figures() == before
 
+    @pytest.mark.also_long(20)
     @thorough
     @given(
         st.lists(

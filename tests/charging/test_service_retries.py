@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
@@ -46,6 +47,7 @@ async def everything(tell: Teller, names: dict[int, int]) -> list[Any]:
     return sorted(named, key=repr)
 
 
+@pytest.mark.also_long(10)
 @settings(
     max_examples=25,
     deadline=None,

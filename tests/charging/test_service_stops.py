@@ -11,7 +11,7 @@ from tests.charging.teller import Teller, minutes, ref, wh
 from tests.conftest import NOW
 from tests.world import World
 
-from ohmstead.charging import events, service
+from ohmstead.charging import counting, events, service
 from ohmstead.charging.models import ClosedBy, MeterValue
 from ohmstead.core.errors import Conflict, NotFound
 from ohmstead.stations.models import Charger
@@ -126,7 +126,7 @@ class TestCorrections:
 
         started = await tell.start()
         await tell.start(at=NOW + minutes(50), meter=4000)
-        monkeypatch.setattr(service, "emit", emit)
+        monkeypatch.setattr(counting, "emit", emit)
         row = await tell.values(started.session.ocpp_transaction_id, (NOW + minutes(20), 2500))
         assert row is not None
         assert (row.status, wh(row), row.stopped_at) == ("Completed", 2500, NOW + minutes(20))
@@ -177,7 +177,7 @@ class TestCorrections:
             (None, NOW),
             (NOW + minutes(20), NOW + minutes(20)),
             (NOW + timedelta(hours=20), NOW + timedelta(hours=20)),
-            (datetime(2099, 1, 1, tzinfo=UTC), NOW + timedelta(hours=2)),
+            (datetime(2099, 1, 1, tzinfo=UTC), NOW),
         ],
     )
     async def test_it_ended_with_its_last_value_unless_that_is_years_ahead(

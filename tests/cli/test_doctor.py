@@ -1,22 +1,22 @@
+import os
 import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.cli.certificates import DAY, pair
 from tests.cli.running import SECRET, reachable_folder
 from tests.running import free_port
 
 from ohmstead import doctor
 from ohmstead.core.config import Settings, known_env_names
 from ohmstead.core.postgres import EmbeddedPostgres
+from ohmstead.core.processes import Processes
 from ohmstead.doctor import Finding
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
-DAY = timedelta(days=1)
 
 
 @pytest.fixture(autouse=True)
@@ -28,32 +28,6 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def states(*findings: Finding) -> dict[str, str]:
     return {finding.check: finding.state for finding in findings}
-
-
-def pair(folder: Path, name: str, *, valid: timedelta = 90 * DAY) -> tuple[Path, Path]:
-    """A self-signed certificate and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "charge.example.com")])
-    begin = datetime.now(UTC) - 10 * DAY
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begin)
-        .not_valid_after(datetime.now(UTC) + valid)
-        .sign(key, hashes.SHA256())
-    )
-    cert_path, key_path = folder / f"{name}.pem", folder / f"{name}.key"
-    cert_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    key_path.chmod(0o600)
-    return cert_path, key_path
 
 
 class TestSettings:
@@ -165,8 +139,16 @@ class TestTls:
         assert self.check(cert, key) == {"TLS": "fail"}
 
     def test_a_missing_file_fails(self, tmp_path: Path) -> None:
-        cert, _ = pair(tmp_path, "a")
+        cert, key = pair(tmp_path, "a")
         assert self.check(cert, tmp_path / "nowhere.key") == {"TLS": "fail"}
+        assert self.check(tmp_path / "nowhere.pem", key) == {"TLS": "fail"}
+
+    def test_garbage_and_a_key_with_a_password_fail(self, tmp_path: Path) -> None:
+        (tmp_path / "garbage").write_bytes(b"\xff\x00")
+        cert, key = pair(tmp_path, "a")
+        assert self.check(tmp_path / "garbage", key) == {"TLS": "fail"}
+        assert self.check(cert, tmp_path / "garbage") == {"TLS": "fail"}
+        assert self.check(*pair(tmp_path, "b", password="hunter2")) == {"TLS": "fail"}
 
     def test_a_key_that_others_can_read_is_a_warning(self, tmp_path: Path) -> None:
         cert, key = pair(tmp_path, "a")
@@ -193,5 +175,31 @@ class TestRedis:
         assert finding.state == "fail"
         assert "REDIS_URL" in finding.remedy
 
+    @pytest.mark.parametrize(
+        "parameter", ["socket_timeout=soon", "no_such_parameter=1", "protocol=9", "ssl_cert_reqs=maybe"]
+    )
+    def test_a_wrong_parameter_of_its_address_is_a_finding(self, parameter: str) -> None:
+        finding = doctor.check_redis(Settings.load(redis_url=f"rediss://127.0.0.1:1/0?{parameter}"))
+        assert finding.state == "fail"
+        assert "REDIS_URL" in finding.remedy
+
     def test_unset_it_is_not_needed(self) -> None:
         assert doctor.check_redis(Settings.load()).state == "ok"
+
+
+class TestProcesses:
+    async def test_who_serves_the_database_is_named_and_a_difference_in_redis_is_a_warning(
+        self, database_factory: Any
+    ) -> None:
+        url = database_factory("doctor")
+        assert "no server process" in next(doctor.check_processes(url, shares=False)).message
+        serving = Processes(url, uuid4(), shares=False, lease_seconds=30)
+        await serving.join()
+        [alone] = doctor.check_processes(url, shares=False)
+        assert (alone.state, f"{os.getpid()} on " in alone.message) == ("ok", True)
+        [different] = doctor.check_processes(url, shares=True)
+        assert (different.state, "REDIS_URL" in different.remedy) == ("warn", True)
+        await serving.leave()
+
+    def test_a_database_without_the_table_has_none(self) -> None:
+        assert list(doctor.check_processes("postgresql://me@127.0.0.1:1/x", shares=True)) == []

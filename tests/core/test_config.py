@@ -1,3 +1,5 @@
+import builtins
+import contextlib
 import os
 import stat
 import subprocess
@@ -5,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +21,24 @@ from ohmstead.core.config import (
     unknown_env_names,
 )
 
+ABSURD = (
+    "",
+    " ",
+    "-1",
+    "0",
+    "9" * 400,
+    "1e400",
+    "nan",
+    "-inf",
+    "true",
+    "..",
+    "[::1",
+    "://",
+    "~nobody/x",
+    "x" * 9999,
+    "\udcff",
+    "ä",
+)
 LONG = "a-secret-key-of-more-than-thirty-two-characters"
 
 
@@ -139,7 +160,20 @@ class TestFaults:
             ("admin_email", "nobody", "must be an e-mail address"),
             ("public_url", "charge.example.com", "must be an address such as https://"),
             ("public_url", "https://[::1", "must be an address such as https://"),
+            ("public_url", "https://charge.example.com:notaport", "must be an address such as https://"),
+            ("public_url", "https://charge example.com", "must be an address such as https://"),
             ("trusted_proxies", "10.0.0.0/8,proxy", "'proxy' is no IP address"),
+            ("host", "..", "must be an address or a name of this machine"),
+            ("host", "http://localhost", "must be an address or a name of this machine"),
+            ("host", "x" * 64, "must be an address or a name of this machine"),
+            ("data_dir", "~nobody-is-called-so/data", "must be a folder"),
+            ("metrics_token", "with a blank", "must be letters, digits and signs without blanks"),
+            ("metrics_token", "gehäim", "must be letters, digits and signs without blanks"),
+            ("message_log_days", 36_501, "must be at most 36500"),
+            ("ocpp_refusals_per_minute", -1, "must be at least 0"),
+            ("refusal_log_rows", 10**12, "must be at most 10000000"),
+            ("shutdown_grace_seconds", "nan", "must be a number"),
+            ("ocpp_call_timeout", "inf", "must be a number"),
             ("ocpp_ping_interval", 0, "must be more than 0"),
             ("ocpp_call_timeout", "soon", "must be a number"),
             ("environment", "staging", "must be 'development', 'production' or 'test'"),
@@ -150,8 +184,106 @@ class TestFaults:
         assert fault.startswith(f"{env_name(field)}: ")
         assert says in fault
 
+    @pytest.mark.parametrize(
+        ("url", "says"),
+        [
+            ("postgresql://u:hunter2@db:notaport/x", "port"),
+            ("postgresql://u:hunter2@db:0/x", "port"),
+            ("postgresql://u:hunter2@db:70000/x", "port"),
+            ("postgresql://u:hunter2@[::1/x", "must be a PostgreSQL address"),
+            ("postgresql://u:hunter2@one:5432,two:5432/x", "one host"),
+            ("postgresql://u:hunter2@db/x?sslmood=require", "sslmood"),
+            ("postgresql://u:hunter%zz@db/x", "must be a PostgreSQL address"),
+        ],
+    )
+    def test_a_database_address_with_a_slip_is_told_without_its_password(self, url: str, says: str) -> None:
+        (fault,) = faults_of(database_url=url)
+        assert fault.startswith("DATABASE_URL: ")
+        assert says in fault
+        assert "hunter" not in fault
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://",
+            "postgresql:///ohmstead?host=/run/postgresql",
+            "postgresql://u@[::1]:5432/x",
+            "postgresql://u:p%40ss@db/x?sslmode=verify-full&sslrootcert=/etc/ca.pem&connect_timeout=3",
+        ],
+    )
+    def test_a_database_address_that_postgresql_takes_is_taken_as_it_is(self, url: str) -> None:
+        assert Settings.load(database_url=url).database_url == url
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "redis://:hunter2@cache:notaport",
+            "redis://:hunter2@cache:0/1",
+            "redis://:hunter2@[::1",
+            "redis://cache:70000",
+        ],
+    )
+    def test_a_redis_address_with_a_slip_is_told_without_its_password(self, url: str) -> None:
+        (fault,) = faults_of(redis_url=url)
+        assert fault.startswith("REDIS_URL: must be a Redis address")
+        assert "hunter" not in fault
+
+    @pytest.mark.parametrize(
+        "url", ["redis://cache", "rediss://u:p@[::1]:6380/2", "unix:///run/redis.sock?db=1"]
+    )
+    def test_a_redis_address_that_redis_takes_is_taken_as_it_is(self, url: str) -> None:
+        assert Settings.load(redis_url=url).redis_url == url
+
     def test_a_secret_is_not_shown_in_a_fault(self) -> None:
         assert "hunter2" not in str(faults_of(database_url="mysql://root:hunter2@db/x"))
+
+    def test_a_long_value_is_not_shown_whole(self) -> None:
+        (fault,) = faults_of(port="9" * 10_000)
+        assert len(fault) < 200
+
+    @pytest.mark.parametrize("field", sorted(Settings.model_fields))
+    def test_whatever_is_typed_is_taken_or_told_by_name(
+        self, monkeypatch: pytest.MonkeyPatch, field: str
+    ) -> None:
+        told: list[str] = []
+        for text in ABSURD:
+            monkeypatch.setenv(env_name(field), text)
+            with contextlib.suppress(SettingsError):
+                Settings.load()
+                continue
+            told += faults_of()
+        assert {fault.partition(": ")[0] for fault in told} <= known_env_names()
+        assert all(len(fault) < 300 for fault in told)
+
+    def test_a_dotenv_file_that_is_no_utf_8_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / ".env").write_bytes("OHMSTEAD_MAIL_NAME=Käthe\n".encode("utf-16"))
+        (fault,) = faults_of()
+        assert fault.startswith(".env: ")
+        assert "UTF-8" in fault
+
+    def test_a_dotenv_file_that_may_not_be_read_is_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / ".env").touch()
+        opened = open
+
+        def refuse(path: Any, *arguments: Any, **options: Any) -> Any:
+            if Path(path).name == ".env":
+                raise PermissionError(13, "Permission denied", ".env")  # root may read everything
+            return opened(path, *arguments, **options)
+
+        monkeypatch.setattr(builtins, "open", refuse)
+        assert faults_of() == (".env: cannot be read: permission denied",)
+
+    def test_a_working_folder_that_is_gone_is_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "gone").mkdir()
+        monkeypatch.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+        (fault,) = faults_of()
+        assert "working folder" in fault
+        assert Settings.load(data_dir="/srv/ohmstead").data_dir == Path("/srv/ohmstead")
 
     def test_production_needs_a_database_and_a_long_secret(self) -> None:
         names = [fault.partition(":")[0] for fault in faults_of(environment="production")]
@@ -217,6 +349,11 @@ class TestSecrets:
             keys = set(pool.map(kept_secret_key, [tmp_path / "data"] * 64))
         assert len(keys) == 1
         assert [path.name for path in (tmp_path / "data").iterdir()] == ["secret.key"]
+
+    def test_a_key_file_that_is_no_text_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "secret.key").write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(SettingsError, match=r"secret\.key"):
+            kept_secret_key(tmp_path)
 
     def test_an_empty_key_file_is_told_and_not_used(self, tmp_path: Path) -> None:
         (tmp_path / "secret.key").touch()

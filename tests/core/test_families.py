@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI, Query
 
 from ohmstead.core.errors import Conflict, DomainError, Invalid, Kind, Unavailable
-from ohmstead.core.families import in_one_case, status_of_invalid
+from ohmstead.core.families import in_one_case, in_one_form, status_of_invalid
 from ohmstead.core.http import install_error_handlers
 
 OF_DOCUMENTS = [
@@ -73,6 +73,25 @@ class TestInvalidInput:
         assert status_of_invalid("/api/Station") == 400
         assert in_one_case("/api/Station/AB") == "/api/station/AB"
         assert in_one_case("/Charging-Points/AB") == "/Charging-Points/AB"
+
+
+class TestPaths:
+    @pytest.mark.parametrize(
+        ("path", "form"),
+        [
+            ("/api/Station/AB/", "/api/station/AB"),
+            ("/api/admin/stations/", "/api/admin/stations"),
+            ("/charging-points/", "/charging-points"),
+            ("/drivers/7/requests/", "/drivers/7/requests"),
+            ("/api/", "/api"),
+            ("/api/admin/x//", "/api/admin/x/"),
+            ("/ocpp/CP/", "/ocpp/CP/"),
+            ("/portal/", "/portal/"),
+            ("/", "/"),
+        ],
+    )
+    def test_a_path_of_the_api_has_one_form(self, path: str, form: str) -> None:
+        assert in_one_form(path) == form
 
 
 class TestRetryAfter:

@@ -9,7 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from fastapi import Depends, FastAPI, HTTPException, Query
-from pydantic import Field
+from pydantic import Field, StringConstraints, field_validator
 from sqlalchemy import select, text
 from tests.conftest import FrozenClock
 from tests.world import World
@@ -23,6 +23,7 @@ from ohmstead.core.errors import DomainError, Kind
 from ohmstead.core.http import STATUS_OF, Now, Schema, UnitOfWork, UtcTime, install_error_handlers, utc_z
 from ohmstead.core.middleware import RequestScope
 from ohmstead.core.paging import COUNTED, Paging, count, decode_cursor, encode_cursor
+from ohmstead.core.text import Text
 
 RAISED: dict[str, tuple[Exception, int, str]] = {
     "rule": (DomainError("Not so."), 400, "BusinessRuleViolation"),
@@ -39,8 +40,17 @@ RAISED: dict[str, tuple[Exception, int, str]] = {
 
 
 class Thing(Schema):
-    name: str
+    name: Annotated[Text, StringConstraints(min_length=1, max_length=40)]
     size: int = Field(ge=1)
+    free: dict[str, Any] = {}
+    parts: "list[Thing]" = []
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name == "nobody":
+            raise ValueError("must be somebody")
+        return name
 
 
 class Shown(Schema):
@@ -62,6 +72,12 @@ def probe(app: FastAPI, clock: FrozenClock) -> FastAPI:
 
     @probe.post("/things")
     async def things(body: Thing, number: Annotated[int, Query()] = 1) -> Thing:
+        return body
+
+    @probe.post("/api/sessions/things")
+    @probe.post("/charging-points/things")
+    @probe.post("/api/admin/things")
+    async def things_of_families(body: Thing) -> Thing:
         return body
 
     @probe.get("/pages")
@@ -130,6 +146,12 @@ class TestErrorShape:
             ({"name": "x", "size": 1, "colour": "red"}, "", {"colour"}),
             ({"name": "x", "size": 1}, "?number=many", {"number"}),
             ([], "", {"body"}),
+            ("x", "", {"body"}),
+            ({"name": "x", "size": 1, "body": 2, "path": 3}, "", {"body", "path"}),
+            ({"name": "x", "size": True}, "", {"size"}),
+            ({"name": "x", "size": 10**30}, "", {"size"}),
+            ({"name": "x", "size": 1, "free": {"a": [0, 10**30]}}, "", {"free.a.1"}),
+            ({"name": "x", "size": 1, "parts": [{"name": "y", "size": False}]}, "", {"parts.0.size"}),
         ],
     )
     async def test_input_that_is_not_valid_names_each_fault(
@@ -139,9 +161,76 @@ class TestErrorShape:
         assert (answer.status_code, answer.json()["error"]) == (422, "ValidationError")
         assert set(answer.json()["fields"]) == fields
 
-    async def test_a_body_that_is_no_json_is_not_valid(self, http: httpx.AsyncClient) -> None:
-        answer = await http.post("/things", content=b"{", headers={"content-type": "application/json"})
+    @pytest.mark.parametrize(
+        ("path", "status"),
+        [("/api/admin/things", 422), ("/api/sessions/things", 400), ("/charging-points/things", 400)],
+    )
+    @pytest.mark.parametrize(
+        ("content", "kind", "fault"),
+        [
+            (b'{"name": }', "application/json", "is not valid JSON: Expecting value at character 10"),
+            (b"{", "application/json", "is not valid JSON: "),
+            (b'{"name": "\xff"}', "application/json", "is not UTF-8"),
+            (b'{"free": ' + b"[" * 200_000, "application/json", "is nested too deeply"),
+            (b'{"size": ' + b"9" * 5000 + b"}", "application/json", "cannot be read as JSON"),
+            (b'{"name": "x", "size": 1}', "text/plain", "'Content-Type: application/json'"),
+            (b'{"name": "x", "size": 1}', None, "'Content-Type: application/json'"),
+            (b"name=x&size=1", "application/x-www-form-urlencoded", "'Content-Type: application/json'"),
+            (b"", "application/json", "Field required"),
+        ],
+        ids=lambda value: ascii(value)[:30],
+    )
+    async def test_a_body_that_is_no_json_is_refused_in_one_way_that_says_what_to_do(
+        self,
+        *,
+        http: httpx.AsyncClient,
+        path: str,
+        status: int,
+        content: bytes,
+        kind: str | None,
+        fault: str,
+    ) -> None:
+        headers = {} if kind is None else {"content-type": kind}
+        answer = await http.post(path, content=content, headers=headers)
+        assert (answer.status_code, answer.json()["error"]) == (status, "ValidationError")
+        assert list(answer.json()["fields"]) == ["body"]
+        assert fault in answer.json()["fields"]["body"]
+        assert fault in answer.json()["message"]
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b'{"name": "\\ud800", "size": 1}',
+            b'{"name": "x", "size": 1, "free": {"a": "\\udfff"}}',
+            b'{"name": "x", "size": 1, "free": {"\\ud800": 1}}',
+            b'{"\\ud800": 1}',
+            b'{"name": "x", "size": 1, "free": {"a": ' + b"[" * 300 + b"]" * 300 + b"}}",
+        ],
+        ids=lambda value: ascii(value)[:50],
+    )
+    async def test_what_no_database_and_no_charger_could_take_is_refused_at_the_door(
+        self, http: httpx.AsyncClient, content: bytes
+    ) -> None:
+        headers = {"content-type": "application/json; charset=utf-8"}
+        answer = await http.post("/things", content=content, headers=headers)
         assert (answer.status_code, answer.json()["error"]) == (422, "ValidationError")
+        assert answer.json()["fields"]
+
+    @pytest.mark.parametrize(
+        ("name", "fault"),
+        [
+            ("", "must have at least 1 character"),
+            ("x" * 41, "must have at most 40 characters"),
+            ("nobody", "must be somebody"),
+            ("a\x00", "must not contain the NUL character"),
+        ],
+    )
+    async def test_a_fault_of_a_text_reads_as_a_sentence(
+        self, http: httpx.AsyncClient, name: str, fault: str
+    ) -> None:
+        answer = await http.post("/things", json={"name": name, "size": 1})
+        assert answer.json()["fields"] == {"name": fault}
+        assert answer.json()["message"] == f"The request is not valid. name: {fault}"
 
     async def test_what_is_not_there_has_the_shape_too(self, client: httpx.AsyncClient) -> None:
         for method, path, status in (

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from ohmstead.core.live import Event, LiveBus, Scope, Subscription, Topic
+from ohmstead.core.live import Event, LiveBus, Numbered, Scope, Subscription, Topic
 
 OURS, THEIRS = uuid4(), uuid4()
 HERE, THERE = uuid4(), uuid4()
@@ -168,3 +168,78 @@ class TestMissed:
         now += 300
         assert self.kinds(bus, 1) is None
         assert self.kinds(bus, 2) == []
+
+
+class KeptRelay:
+    """A relay that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.dropped: list[UUID] = []
+        self.watched = 0
+
+    def event(self, event: Event) -> None:
+        self.events.append(event.kind)
+
+    def drop_user(self, user_id: UUID) -> None:
+        self.dropped.append(user_id)
+
+    def watching(self) -> None:
+        self.watched += 1
+
+
+class TestSeveralProcesses:
+    def test_what_happens_here_goes_to_the_others_and_what_they_say_does_not_go_back(self) -> None:
+        bus, relay = LiveBus(), KeptRelay()
+        bus.relay = relay
+        listener = listen(bus)
+        bus.publish(event("ours"))
+        bus.deliver(event("theirs"))
+        assert relay.events == ["ours"]
+        assert queued(listener) == ["ours", "theirs"]
+        user = uuid4()
+        bus.drop_user(user)
+        bus.drop_user_here(uuid4())
+        assert relay.dropped == [user]
+
+    def test_tails_go_to_the_others_only_while_they_watch_them(self) -> None:
+        bus, relay = LiveBus(), KeptRelay()
+        bus.relay = relay
+        bus.publish(event("unwatched", Topic.MESSAGES))
+        assert not bus.messages_watched
+        bus.watched_elsewhere(frozenset({Topic.MESSAGES}))
+        assert bus.messages_watched
+        assert bus.watched(Topic.MESSAGES)
+        assert not bus.watched(Topic.LOG)
+        bus.publish(event("watched", Topic.MESSAGES))
+        bus.watched_elsewhere(frozenset())
+        bus.publish(event("unwatched", Topic.MESSAGES))
+        assert not bus.messages_watched
+        assert relay.events == ["watched"]
+
+    def test_the_others_are_told_at_once_when_a_tail_is_watched_here(self) -> None:
+        bus, relay = LiveBus(), KeptRelay()
+        bus.relay = relay
+        listen(bus, Topic.SESSIONS)
+        assert (relay.watched, bus.tails_watched()) == (0, frozenset())
+        listener = listen(bus, Topic.LOG, Topic.SESSIONS)
+        assert (relay.watched, bus.tails_watched()) == (1, frozenset({Topic.LOG}))
+        bus.unsubscribe(listener)
+        assert (relay.watched, bus.tails_watched()) == (2, frozenset())
+
+    def test_after_a_gap_each_begins_anew_also_who_was_away_meanwhile(self) -> None:
+        bus = LiveBus()
+        listener, tail, full = listen(bus), listen(bus, Topic.MESSAGES), listen(bus)
+        for number in range(1000):
+            full.queue.put_nowait(Numbered(number, 0.0, event()))
+        bus.deliver(event("before"))
+        version = bus.version
+        bus.resync()
+        bus.deliver(event("after"))
+        assert queued(listener) == ["before", "resync", "after"]
+        assert queued(tail) == [], "what is not kept has no gap"
+        assert full.closed == "slow"
+        assert bus.missed(bus.epoch, version, CHARGERS, ALL) is None
+        missed = bus.missed(bus.epoch, version + 1, CHARGERS, ALL)
+        assert missed is not None
+        assert [one.event.kind for one in missed] == ["after"]

@@ -139,6 +139,50 @@ class TestPaths:
         assert answer.status_code == 200, answer.text
         assert answer.json()["id"] == identity
 
+    @pytest.mark.parametrize(
+        ("path", "status"),
+        [
+            ("/api/admin/stations/", 200),
+            ("/api/admin/stations/?limit=1", 200),
+            ("/api/auth/me/", 200),
+            ("/API/Auth/Me/", 404),
+            ("/API/Auth/me/", 200),
+            ("/health/", 200),
+            ("/docs/", 200),
+            ("/api/admin/stations//", 404),
+            ("/nowhere/", 404),
+            ("/", 404),
+        ],
+    )
+    async def test_a_slash_at_the_end_means_nothing_and_nobody_is_sent_where_the_host_header_says(
+        self, client: httpx.AsyncClient, world: World, path: str, status: int
+    ) -> None:
+        headers = (await world.admin()).headers | {"Host": "evil.example"}
+        answer = await client.get(path, headers=headers)
+        assert answer.status_code == status, answer.text
+        assert "location" not in answer.headers
+        assert "evil" not in answer.text
+
+    async def test_a_write_needs_no_second_try_over_a_slash(
+        self, client: httpx.AsyncClient, world: World
+    ) -> None:
+        headers = (await world.admin()).headers
+        made = await client.post("/api/admin/stations/", json={"name": "Harbour"}, headers=headers)
+        assert made.status_code == 201
+        path = f"/api/admin/stations/{made.json()['id']}/"
+        assert (await client.put(path, json={"city": "Porto"}, headers=headers)).json()["city"] == "Porto"
+        assert (await client.delete(path, headers=headers)).status_code == 204
+
+    @pytest.mark.parametrize("name", ["A%252FB", "A%25", "%2FA", "A%2F", "%252F"])
+    async def test_what_only_looks_like_a_slash_is_none(
+        self, client: httpx.AsyncClient, world: World, name: str
+    ) -> None:
+        for identity in ("A/B", "A"):
+            await world.charger(id=identity)
+        headers = (await world.admin()).headers
+        answer = await client.get(f"/api/admin/chargers/{name}", headers=headers)
+        assert (answer.status_code, answer.json()["error"]) == (404, "ChargerNotFound")
+
 
 class TestBody:
     async def send(self, app: FastAPI, chunks: list[bytes], **headers: str) -> httpx.Response:

@@ -291,6 +291,36 @@ class TestFaults:
             EmbeddedPostgres(folder / "file" / "data").start()
         assert "OHMSTEAD_DATA_DIR" in caught.value.hint
 
+    def test_a_place_where_nobody_may_write_is_refused_in_words(self) -> None:
+        with pytest.raises(StartupError, match="cannot be used: ") as refused:
+            EmbeddedPostgres(Path("/proc/ohmstead")).start()
+        assert "OHMSTEAD_DATA_DIR" in refused.value.hint
+
+    def test_a_disk_without_room_is_told_in_words(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(path: Path, mode: int = 0o777) -> None:
+            raise OSError(28, "No space left on device", str(path))
+
+        server = EmbeddedPostgres(folder, durable=False)
+        monkeypatch.setattr(Path, "touch", full)
+        with pytest.raises(StartupError, match="No space left on device") as refused:
+            server.start()
+        assert "room" in refused.value.hint
+
+    def test_a_folder_that_was_removed_meanwhile_is_told_in_words_at_the_end(self, folder: Path) -> None:
+        server = EmbeddedPostgres(folder / "data", durable=False)
+        server.start()
+        pid = server.pid
+        assert pid is not None
+        shutil.rmtree(folder / "data")
+        try:
+            with pytest.raises(StartupError, match="was removed while it was in use"):
+                server.stop()
+            server.stop()
+        finally:
+            os.kill(pid, signal.SIGQUIT)  # it would notice by itself, within a minute
+
     def test_as_root_a_private_folder_is_refused_in_words(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

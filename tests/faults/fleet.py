@@ -193,13 +193,19 @@ class Fleet:
     """Chargers that load one server, and the ledger of what it has acknowledged."""
 
     def __init__(
-        self, ws: str, identities: list[str], *, patience_seconds: float = 20, values_a_session: int = 6
+        self,
+        ws: str,
+        identities: list[str],
+        *,
+        patience_seconds: float = 20,
+        values_a_session: int = 6,
+        ledger: Ledger | None = None,
     ) -> None:
         self.ws = ws
         self.patience_seconds = patience_seconds
         self.values_a_session = values_a_session
         self.begin = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
-        self.ledger = Ledger()
+        self.ledger = Ledger() if ledger is None else ledger
         self.troubles = Troubles()
         self.finishing = False
         self.chargers = [LoadCharger(self, identity) for identity in identities]

@@ -125,6 +125,7 @@ def test_no_action_is_missing() -> None:
 
 
 @pytest.mark.parametrize("action", FROM_CHARGER)
+@pytest.mark.also_long(10)
 @quick
 @given(data=st.data())
 async def test_generated_requests_are_served(

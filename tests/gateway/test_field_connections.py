@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from tests.chargers import RawCharger, charger, until
 from tests.gateway.admin import AdminApi
 from tests.running import RunningServer
@@ -216,6 +217,31 @@ class TestCommands:
         await raw.answer(call, {"status": "Accepted"})
         assert (await asked).json()["status"] == "Accepted"
         assert all(frame[0] == 3 for frame in await asyncio.wait_for(asyncio.gather(*answers), 10))
+
+    async def test_a_command_is_answered_while_the_database_keeps_a_start_waiting(
+        self, server: RunningServer, raw: RawCharger, row: Charger, tag: str, api: AdminApi
+    ) -> None:
+        start = {"connectorId": 1, "idTag": tag, "meterStart": 0, "timestamp": "2026-05-04T12:00:00Z"}
+        async with server.database.engine.connect() as holding:
+            await holding.execute(text("LOCK TABLE charging_session IN ACCESS EXCLUSIVE MODE"))
+            started = raw.expect("start")
+            await raw.send(json.dumps([2, "start", "StartTransaction", start]))
+            waiting = (
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'charging_session'::regclass"
+            )
+
+            async def waits() -> bool:
+                return bool(await holding.scalar(text(waiting)))
+
+            await until(waits)
+            # The start waits for us, and may do so for long; our CALL goes out, and its answer comes in.
+            for _ in range(3):
+                asked = asyncio.create_task(api.command(row.id, "ClearCache"))
+                await raw.answer(await raw.next_call(), {"status": "Accepted"})
+                assert (await asyncio.wait_for(asked, 5)).json()["status"] == "Accepted"
+            assert not started.done()
+            await holding.rollback()
+        assert (await asyncio.wait_for(started, 10))[2]["idTagInfo"]["status"] == "Accepted"
 
     async def test_pipelined_calls_are_all_answered_in_their_order(
         self, raw: RawCharger, row: Charger, tag: str, api: AdminApi

@@ -207,6 +207,23 @@ class TestStatuses:
         assert (connector["status"], connector["status_at"]) == ("Charging", None)
         assert abs(datetime.fromisoformat(connector["status_since"]) - before) < timedelta(seconds=30)
 
+    async def test_what_comes_after_the_boot_has_set_a_clock_that_was_ahead_is_taken(
+        self, server: RunningServer, row: Charger, api: AdminApi
+    ) -> None:
+        async with charger(server.ws, row.id) as raw:
+            ahead = datetime.now(UTC) + timedelta(minutes=4, seconds=50)
+            await raw.status("Available", timestamp=ahead.isoformat())
+            told = (await raw.boot())["currentTime"]
+            await raw.status("Preparing", timestamp=f"{told[:19]}Z")  # in whole seconds, as many do
+            assert (await api.connector(row.id))["status"] == "Preparing"
+        # Nor does what another socket remembers of it hide anything.
+        async with charger(server.ws, row.id) as raw:
+            queued = datetime.now(UTC) - timedelta(hours=1)
+            await raw.status("Finishing", timestamp=queued.isoformat())
+            assert (await api.connector(row.id))["status"] == "Preparing"
+            await raw.status("Charging", timestamp=datetime.now(UTC).isoformat())
+        assert (await api.connector(row.id))["status"] == "Charging"
+
     async def test_a_status_before_the_answer_to_the_boot_is_taken(
         self, raw: RawCharger, row: Charger, api: AdminApi
     ) -> None:

@@ -50,7 +50,9 @@ def mangled(draw: st.DrawFn) -> str:
 def nested(draw: st.DrawFn) -> str:
     """Containers in containers, closed or not."""
     depth = draw(st.sampled_from([10, 200, 250, 260, 1000, 1025, 20_000]))
-    opening, closing = draw(st.sampled_from([("[", "]"), ('{"a":', "}")]))
+    opening, closing = draw(
+        st.sampled_from([("[", "]"), ('{"a":', "}"), ('{"key":', "}"), ('[{"key":', "}]"), ('{"key":"', "}")])
+    )
     body = opening * depth + "1" + draw(st.sampled_from([closing * depth, ""]))
     return draw(st.sampled_from([body, f'[2,"n","DataTransfer",{{"vendorId":"v","data":{body}}}]']))
 
@@ -85,6 +87,7 @@ async def fuzzed(server: RunningServer) -> Charger:
     return await World(server.database, server.settings, server.app.state.clock).charger()
 
 
+@pytest.mark.also_long(10)
 @fuzz
 @given(batch=st.lists(texts, min_size=1, max_size=4))
 async def test_any_text_leaves_the_socket_alive(
@@ -97,6 +100,7 @@ async def test_any_text_leaves_the_socket_alive(
         assert raw.socket.close_code is None
 
 
+@pytest.mark.also_long(10)
 @fuzz
 @given(message=st.binary(max_size=200) | texts.map(str.encode))
 async def test_any_binary_frame_is_text_or_closes_with_1007(
@@ -162,6 +166,7 @@ async def test_a_call_in_fragments_with_pings_between_is_one_call(raw: RawCharge
     assert (await asyncio.wait_for(answer, 10))[2] == {"status": "UnknownVendorId"}
 
 
+@pytest.mark.also_long(10)
 @fuzz
 @given(data=st.data())
 async def test_a_frame_cut_off_by_the_end_of_the_socket_harms_nothing(

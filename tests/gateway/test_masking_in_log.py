@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 from typing import Any
 
 import pytest
@@ -61,13 +62,15 @@ class Tail:
         self.socket = socket
 
     async def until_message(self, action: str) -> str:
-        """Return the text of the next event about this action."""
+        """Return all that is told up to the next message of this action, records of the log among it."""
+        told = ""
         async with asyncio.timeout(10):
             while True:
                 text = str(await self.socket.recv())
                 message = json.loads(text)
-                if message["type"] == "event" and message["data"]["action"] == action:
-                    return text
+                told += text
+                if message["type"] == "event" and message["data"].get("action") == action:
+                    return told
 
 
 @pytest.mark.parametrize("action", OURS)
@@ -194,3 +197,31 @@ async def test_any_message_id_is_answered_and_logged(
     [logged] = await api.messages(row.id)
     assert logged["action"] == "Heartbeat"
     assert logged["request"][1] == message_id
+
+
+@pytest.mark.parametrize("piece", ['{"key":', '[{"key":', '{"key":"', '{"key":[', '{"key":k,', "token", '"'])
+async def test_a_hostile_frame_holds_up_no_other_charger(
+    server: RunningServer, server_world: World, row: Charger, piece: str
+) -> None:
+    neighbour = await server_world.charger()
+    texts = [(prefix + piece * 262_144)[:262_000] for prefix in ("", '[2,"x","ChangeConfiguration",{"a":')]
+    async with charger(server.ws, row.id) as hostile, charger(server.ws, neighbour.id) as other:
+        await other.result("Heartbeat")
+        began, slowest, served = time.monotonic(), 0.0, asyncio.Event()
+
+        async def beat() -> None:
+            nonlocal slowest
+            while not served.is_set():
+                sent = time.monotonic()
+                await other.result("Heartbeat")
+                slowest = max(slowest, time.monotonic() - sent)
+
+        beating = asyncio.create_task(beat())
+        for text in texts:
+            await hostile.send(text)
+        await hostile.result("Heartbeat", message_id="after them")
+        served.set()
+        await beating
+        # Before, the first of them stopped the whole process for a minute and a half.
+        assert slowest < 2
+        assert time.monotonic() - began < 5

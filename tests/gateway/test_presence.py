@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
+from socket import IPPROTO_TCP, TCP_USER_TIMEOUT
 from typing import Any
 
 import pytest
@@ -148,6 +149,21 @@ class TestPings:
                 await online(api, row, True)
 
 
+class TestHalfOpen:
+    @pytest.mark.parametrize(("interval", "milliseconds"), [(30.0, 60_000), (0.5, 1_000)])
+    async def test_the_kernel_is_told_to_end_a_socket_whose_data_nobody_acknowledges(
+        self, make_server: MakeServer, interval: float, milliseconds: int
+    ) -> None:
+        async with make_server(ocpp_ping_interval=interval) as server:
+            world = World(server.database, server.settings, server.app.state.clock)
+            row = await world.charger()
+            async with charger(server.ws, row.id) as raw:
+                await raw.result("Heartbeat")
+                transport = server.app.state.links.get(row.id).protocol.transport
+                handle = transport.get_extra_info("socket")
+                assert handle.getsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT) == milliseconds
+
+
 class TestConnections:
     async def test_a_connection_is_one_row_from_to_and_why(
         self, server: RunningServer, row: Charger, api: AdminApi
@@ -286,10 +302,10 @@ class TestStop:
         async with make_server() as server:
             world = World(server.database, server.settings, server.app.state.clock)
             row = await world.charger()
-            server.app.state.gateway._draining = True
+            server.app.state.gateway.draining = True
             with pytest.raises(Exception, match="503"):
                 await RawCharger.connect(server.ws, row.id)
-            server.app.state.gateway._draining = False
+            server.app.state.gateway.draining = False
             async with charger(server.ws, row.id) as raw:
                 await raw.result("Heartbeat")
 

@@ -2,11 +2,20 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
+import structlog
+from tests.insights.conftest import Listener
+from tests.running import RunningServer
+from tests.world import World
+from websockets.asyncio.client import connect
 
+from ohmstead.accounts.models import Role
 from ohmstead.core.live import LiveBus, Scope, Subscription, Topic
 from ohmstead.insights.log_tail import LogTail
 
@@ -155,7 +164,6 @@ def test_a_loop_that_has_ended_is_no_trouble() -> None:
 
 
 async def test_works_as_a_processor_of_the_standard_log(tail: LogTail, watcher: Subscription) -> None:
-    structlog = pytest.importorskip("structlog")
     handler = logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -174,3 +182,52 @@ async def test_works_as_a_processor_of_the_standard_log(tail: LogTail, watcher: 
         logger.removeHandler(handler)
     data = await told(watcher)
     assert (data["event"], data["level"], data["logger"]) == ("plain record", "warning", "somebody.else")
+
+
+class TestOfARealServer:
+    @asynccontextmanager
+    async def watching(self, running: RunningServer) -> AsyncIterator[Listener]:
+        async with connect(f"{running.ws}/api/live", proxy=None, close_timeout=1) as socket:
+            yield Listener(socket)
+
+    async def test_a_record_reaches_administrators_masked_and_nobody_else(self, make_server: Any) -> None:
+        # A server of its own: the last one that was started in a process is the one that logs.
+        async with make_server(log_level="INFO") as running:
+            world = World(running.database, running.settings, running.app.state.clock)
+            admin, office = await world.admin(), await world.user(Role.BACKOFFICE)
+            operator = await world.user(Role.OPERATOR)
+            for user in (office, operator):
+                async with self.watching(running) as other:
+                    await other.say(token=user.token, topics=["log"])
+                    assert (await other.closed())[0] == 4403
+            async with self.watching(running) as listener:
+                await listener.hello(admin, "log")
+                log = structlog.stdlib.get_logger("ohmstead.gateway.trial")
+                log.warning("trial.fetched", url="ftp://user:hunter2@host/x", charger_id="CP-1", password="a")
+                while (told := await listener.hear_type("event"))["data"]["event"] != "trial.fetched":
+                    pass
+            assert (told["topic"], told["kind"]) == ("log", "log.record")
+            data = told["data"]
+            assert (data["level"], data["logger"], data["charger_id"]) == (
+                "warning",
+                "ohmstead.gateway.trial",
+                "CP-1",
+            )
+            assert (data["url"], data["password"]) == ("ftp://user:***@host/x", "***")
+            assert data["at"].endswith("Z")
+
+    async def test_what_a_request_logs_is_told_with_its_id_and_its_route(self, make_server: Any) -> None:
+        async with make_server(log_level="INFO") as running:
+            world = World(running.database, running.settings, running.app.state.clock)
+            admin = await world.admin()
+            async with (
+                self.watching(running) as listener,
+                httpx.AsyncClient(base_url=running.http, trust_env=False) as client,
+            ):
+                await listener.hello(admin, "log")
+                answer = await client.get("/api/admin/chargers/CP-nobody", headers=admin.headers)
+                assert answer.status_code == 404
+                while "route" not in (told := await listener.hear_type("event"))["data"]:
+                    pass
+            assert told["data"]["route"] == "/api/admin/chargers/{charger_id}"
+            assert told["data"]["request_id"] == answer.headers["X-Request-ID"]

@@ -170,6 +170,7 @@ def test_a_wide_frame_is_not_a_deep_one() -> None:
     assert isinstance(parse('[2,"x","A",{"v":[' + "[]," * 1000 + "[]]}]"), Call)
 
 
+@pytest.mark.also_long(20)
 @given(st.text() | st.binary())
 @settings(max_examples=300)
 def test_random_text_raises_nothing_but_frame_errors(text: str | bytes) -> None:
@@ -183,6 +184,7 @@ def test_random_text_raises_nothing_but_frame_errors(text: str | bytes) -> None:
         parse(begun.encode() + text if isinstance(text, bytes) else begun + text)
 
 
+@pytest.mark.also_long(20)
 @given(
     st.lists(JSON_VALUES, max_size=6)
     | st.tuples(st.sampled_from([2, 3, 4, 2.0, True]), st.text(), JSON_VALUES)
@@ -198,6 +200,7 @@ def test_random_json_raises_nothing_but_frame_errors(frame: object) -> None:
     assert answer is None or isinstance(parse(answer), CallError)
 
 
+@pytest.mark.also_long(20)
 @given(
     st.text(min_size=1, max_size=36, alphabet=st.characters(exclude_categories=["Cs"])),
     st.text(alphabet=st.characters(exclude_categories=["Cs"])),
@@ -247,6 +250,7 @@ def test_compact_strips_space_outside_of_strings_only(loose: bytes, tight: bytes
     assert compact(loose) == tight
 
 
+@pytest.mark.also_long(20)
 @given(st.dictionaries(st.text(), JSON_VALUES), st.sampled_from([None, 1, "\t", " \r\n"]))
 @settings(max_examples=100)
 def test_compact_changes_no_meaning(value: dict[str, object], indent: str | int | None) -> None:

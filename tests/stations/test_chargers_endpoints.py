@@ -121,6 +121,27 @@ class TestCreateCharger:
             (2, "CCS", "DC", None, 150.0),
         ]
 
+    async def test_the_least_power_is_a_watt(self, client: httpx.AsyncClient, world: World) -> None:
+        user = await world.user(Role.BACKOFFICE)
+        listed = [{"number": 1, "max_power_kw": 0.001}, {"number": 2, "max_power_kw": 0.0019}]
+        created = await client.post(PATH, headers=user.headers, json={"id": "CP", "connectors": listed})
+        assert [one["max_power_kw"] for one in created.json()["connectors"]] == [0.001, 0.002]
+
+    async def test_what_is_known_before_its_first_boot_is_kept(
+        self, client: httpx.AsyncClient, world: World
+    ) -> None:
+        user = await world.user(Role.BACKOFFICE)
+        known = {"vendor": "Volta", "model": "X1", "serial_number": "SN-0001"}
+        created = (await client.post(PATH, headers=user.headers, json={"id": "CP", **known})).json()
+        assert known.items() <= created.items()
+        assert created["firmware_version"] is None
+        changed = await client.put(f"{PATH}/CP", headers=user.headers, json={"serial_number": "SN-0002"})
+        assert {**known, "serial_number": "SN-0002"}.items() <= changed.json().items()
+        cleared = await client.put(f"{PATH}/CP", headers=user.headers, json={"model": None})
+        assert (cleared.json()["vendor"], cleared.json()["model"]) == ("Volta", None)
+        found = await client.get(PATH, headers=user.headers, params={"q": "sn-0002"})
+        assert [one["id"] for one in found.json()["items"]] == ["CP"]
+
     @pytest.mark.parametrize("profile", [1, 2])
     async def test_a_password_is_made_and_told_once(
         self, client: httpx.AsyncClient, world: World, db: Database, settings: Settings, profile: int
@@ -207,6 +228,19 @@ class TestCreateCharger:
             ({"id": "CP", "connectors": [{"number": 1, "current": "XC"}]}, "connectors"),
             ({"id": "CP", "connectors": [{"number": 1, "phases": 4}]}, "connectors"),
             ({"id": "CP", "connectors": [{"number": 1, "max_power_kw": 0}]}, "connectors"),
+            ({"id": "CP", "connectors": [{"number": 1, "max_power_kw": 1e-9}]}, "connectors"),
+            ({"id": "CP", "connectors": [{"number": 1, "max_power_kw": 0.0009}]}, "connectors"),
+            ({"id": "CP", "connectors": [{"number": 1, "max_power_kw": True}]}, "connectors"),
+            ({"id": "CP", "connectors": [{"number": 1, "max_power_kw": "22"}]}, "connectors"),
+            ({"id": "CP", "connectors": [{"number": True}]}, "connectors"),
+            ({"id": "CP", "connectors": [{"number": 1, "phases": True}]}, "connectors"),
+            ({"id": "CP", "security_profile": True}, "security_profile"),
+            ({"id": "CP", "simulated": 1}, "simulated"),
+            ({"id": "CP", "tolerant": "yes"}, "tolerant"),
+            ({"id": "CP", "vendor": "x" * 51}, "vendor"),
+            ({"id": "CP", "model": ""}, "model"),
+            ({"id": "CP", "serial_number": "a\x00"}, "serial_number"),
+            ({"id": "CP", "firmware_version": "1.2"}, "firmware_version"),
             ({"id": "CP", "security_profile": 4}, "security_profile"),
             ({"id": "CP", "security_profile": 1, "password": "short"}, "password"),
             ({"id": "CP", "registration": "Maybe"}, "registration"),

@@ -63,6 +63,12 @@ class TestChangeCharger:
             {"id": "OTHER"},
             {"online": True},
             {"ocpp_version": "1.5"},
+            {"simulated": None},
+            {"simulated": 1},
+            {"retired": "yes"},
+            {"new_password": 1},
+            {"firmware_version": "1.2"},
+            {"vendor": ""},
         ],
     )
     async def test_what_cannot_be_is_refused(
@@ -164,7 +170,9 @@ class TestChangeCharger:
             ({"station_id": None}, True),
             ({"tolerant": True}, True),
             ({"registration": "Accepted", "retired": False}, False),
+            ({"simulated": True}, True),
             ({"name": "Gate", "status": "Inactive", "connectors": 3}, False),
+            ({"vendor": "Volta", "model": "X1", "serial_number": "S"}, False),
         ],
     )
     async def test_a_connection_does_not_outlive_what_it_was_admitted_by(

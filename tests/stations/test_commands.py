@@ -1,3 +1,5 @@
+from typing import Any
+
 import orjson
 import pytest
 from hypothesis import given
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from ohmstead.core.errors import Invalid, NotFound
 from ohmstead.ocpp.v16.actions import FROM_CENTRAL, FROM_CHARGER
-from ohmstead.stations.commands import payload_of, require_action
+from ohmstead.stations.commands import checked, payload_of, require_action
 
 
 @pytest.mark.parametrize("action", sorted(FROM_CENTRAL))
@@ -63,6 +65,21 @@ def test_a_payload_keeps_its_order_and_every_literal() -> None:
 def test_what_a_charger_could_not_take_is_invalid_with_the_fault(action: str, body: bytes, said: str) -> None:
     with pytest.raises(Invalid, match=said):
         payload_of(action, body)
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("data", ["\ud800", 10**30, nested(300)], ids=["half", "over 64 bits", "deep"])
+def test_what_we_build_is_checked_like_what_is_sent(data: Any) -> None:
+    with pytest.raises(Invalid, match="cannot be written as JSON") as refused:
+        checked("DataTransfer", {"vendorId": "v", "data": data})
+    assert refused.value.code == "PayloadInvalid"
+    assert checked("DataTransfer", {"vendorId": "v", "data": "x"}) == b'{"vendorId":"v","data":"x"}'
 
 
 JSON = st.recursive(

@@ -311,6 +311,40 @@ class TestNamedCommands:
         assert "stackLevel must be an integer" in refused.json()["message"]
 
     @pytest.mark.parametrize(
+        ("profile", "field"),
+        [
+            (b'{"a": "\\ud800"}', "charging_profile.a"),
+            (b'{"\\ud800": 1}', "charging_profile.\\ud800"),
+            (b'{"a": ' + b"1" + b"0" * 30 + b"}", "charging_profile.a"),
+            (b'{"a": {"b": [-9223372036854775809]}}', "charging_profile.a.b.0"),
+            (b'{"a": ' + b"[" * 300 + b"]" * 300 + b"}", "charging_profile"),
+            (b'{"a": NaN}', "body"),
+            (b'{"chargingProfileId": 9223372036854775808}', "body"),
+        ],
+        ids=lambda value: ascii(value)[:40],
+    )
+    async def test_a_charging_profile_that_no_frame_can_carry_is_not_sent(
+        self,
+        *,
+        client: httpx.AsyncClient,
+        app: FastAPI,
+        charger: Charger,
+        admin: SignedIn,
+        profile: bytes,
+        field: str,
+    ) -> None:
+        link = connect(app, charger)
+        headers = {**admin.headers, "content-type": "application/json"}
+        body = b'{"id_tag": "TAG", "charging_profile": ' + profile + b"}"
+        for connected in (True, False):
+            if not connected:
+                app.state.links.detach(charger.id, link)
+            answer = await client.post(f"{CHARGERS}/{charger.id}/remote-start", headers=headers, content=body)
+            assert answer.status_code == 422, answer.text
+            assert list(answer.json()["fields"]) == [field]
+        assert link.calls == []
+
+    @pytest.mark.parametrize(
         ("command", "body", "field"),
         [
             ("remote-start", {"connector_id": 1}, "id_tag"),
@@ -319,6 +353,9 @@ class TestNamedCommands:
             ("remote-start", {"id_tag": "TAG", "connector_id": "1"}, "connector_id"),
             ("remote-stop", {}, "transaction_id"),
             ("remote-stop", {"transaction_id": 2**31}, "transaction_id"),
+            ("remote-stop", {"transaction_id": True}, "transaction_id"),
+            ("unlock", {"connector_id": True}, "connector_id"),
+            ("availability", {"operative": 1}, "operative"),
             ("remote-stop", {"session_id": "x", "transaction_id": 1}, "session_id"),
             ("availability", {"connector_id": 1}, "body"),
             ("availability", {"operative": True, "type": "Inoperative"}, "body"),

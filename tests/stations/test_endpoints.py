@@ -104,6 +104,8 @@ class TestCreateStation:
             "status": "Active",
             "chargers": 0,
             "online_chargers": 0,
+            "simulated_chargers": 0,
+            "online_simulated_chargers": 0,
             "created_at": "2026-05-04T12:00:00Z",
             "updated_at": "2026-05-04T12:00:00Z",
         }
@@ -170,6 +172,8 @@ class TestCreateStation:
             ({"name": "x", "latitude": 91, "longitude": 0}, "latitude"),
             ({"name": "x", "latitude": 1, "longitude": -181}, "longitude"),
             ({"name": "x", "latitude": 1}, "longitude"),
+            ({"name": "x", "latitude": True, "longitude": 1}, "latitude"),
+            ({"name": "x", "latitude": 1, "longitude": "2"}, "longitude"),
             ({"name": "x", "longitude": 1, "latitude": None}, "latitude"),
             ({"name": "x", "time_zone": "CET/Nowhere"}, "time_zone"),
             ({"name": "x", "country": "ZZ"}, "country"),
@@ -218,6 +222,20 @@ class TestListStations:
         listed = (await client.get(PATH, headers=admin.headers)).json()
         counts = {item["id"]: (item["chargers"], item["online_chargers"]) for item in listed["items"]}
         assert counts == {str(station.id): (2, 1), str(empty.id): (0, 0)}
+
+    async def test_simulated_chargers_are_counted_apart(
+        self, client: httpx.AsyncClient, world: World
+    ) -> None:
+        station, admin = await world.station(), await world.admin()
+        await world.charger(station, online=True)
+        for online in (True, True, False):
+            await world.charger(station, online=online, simulated=True)
+        await world.charger(station, simulated=True, retired_at=world.clock.now())
+        names = ("chargers", "online_chargers", "simulated_chargers", "online_simulated_chargers")
+        [listed] = (await client.get(PATH, headers=admin.headers)).json()["items"]
+        shown = (await client.get(f"{PATH}/{station.id}", headers=admin.headers)).json()
+        for one in (listed, shown):
+            assert tuple(one[name] for name in names) == (1, 1, 3, 2)
 
     async def test_filters_and_search(self, client: httpx.AsyncClient, world: World) -> None:
         business = await world.backoffice()

@@ -8,7 +8,7 @@ from tests.conftest import FrozenClock
 from tests.stations.links import FakeLink
 from tests.world import World
 
-from ohmstead.accounts.models import Role
+from ohmstead.accounts.models import Backoffice, Role
 from ohmstead.charging.models import MeterValue, Session
 from ohmstead.core.db import Base, Database
 from ohmstead.gateway.models import Connection, Message
@@ -131,6 +131,111 @@ class TestDeleteSimulated:
         charger, admin = await world.charger(simulated=True), await world.admin()
         assert (await client.delete(PATH, headers=admin.headers, params=query)).status_code == 422
         assert (await client.get(f"{PATH}/{charger.id}", headers=admin.headers)).status_code == 200
+
+    async def test_one_with_a_session_that_was_real_stays(
+        self, client: httpx.AsyncClient, world: World, db: Database
+    ) -> None:
+        simulated, mixed = [await used_charger(world, simulated=True) for _ in range(2)]
+        await world.session(mixed, connector_id=2, simulated=False)
+        kept, admin = await traces(db, mixed.id), await world.admin()
+        answer = await client.delete(PATH, headers=admin.headers, params={"simulated": "true"})
+        assert answer.json() == {"deleted": 1}
+        assert await traces(db, simulated.id) == {}
+        assert await traces(db, mixed.id) == kept
+
+    async def test_a_single_one_goes_with_its_sessions_when_that_is_asked_for(
+        self, client: httpx.AsyncClient, world: World, db: Database, app: FastAPI
+    ) -> None:
+        one, other = [await used_charger(world, simulated=True) for _ in range(2)]
+        kept, admin = await traces(db, other.id), await world.admin()
+        link = FakeLink()
+        app.state.links.attach(one.id, link)
+        refused = await client.delete(f"{PATH}/{one.id}", headers=admin.headers)
+        assert (refused.status_code, refused.json()["error"]) == (409, "ChargerInUse")
+        assert "?simulated=true" in refused.json()["message"]
+        assert link.disconnected == []
+        gone = await client.delete(f"{PATH}/{one.id}", headers=admin.headers, params={"simulated": "true"})
+        assert gone.status_code == 204
+        assert await traces(db, one.id) == {}
+        assert await traces(db, other.id) == kept
+        assert len(link.disconnected) == 1
+
+    async def test_a_real_one_never_does(self, client: httpx.AsyncClient, world: World, db: Database) -> None:
+        admin, params = await world.admin(), {"simulated": "true"}
+        real, empty = await used_charger(world), await world.charger()
+        mixed = await used_charger(world, simulated=True)
+        await world.session(mixed, connector_id=2, simulated=False)
+        for charger, error in (
+            (real, "NotSimulated"),
+            (empty, "NotSimulated"),
+            (mixed, "ChargerInUse"),
+        ):
+            before = await traces(db, charger.id)
+            answer = await client.delete(f"{PATH}/{charger.id}", headers=admin.headers, params=params)
+            assert (answer.status_code, answer.json()["error"]) == (409, error)
+            assert await traces(db, charger.id) == before
+
+
+class TestChangeOfSimulated:
+    """Real sessions must not be deleted as simulated ones, nor simulated ones stay among real ones."""
+
+    async def test_a_charger_with_real_sessions_cannot_become_simulated_and_be_deleted(
+        self, client: httpx.AsyncClient, world: World, db: Database, app: FastAPI
+    ) -> None:
+        charger = await used_charger(world)
+        admin = await world.user(Role.BACKOFFICE, await owner(db, charger))
+        before, link = await traces(db, charger.id), FakeLink()
+        app.state.links.attach(charger.id, link)
+        body = {"simulated": True, "name": "A trick"}
+        refused = await client.put(f"{PATH}/{charger.id}", headers=admin.headers, json=body)
+        assert (refused.status_code, refused.json()["error"]) == (409, "ChargerInUse")
+        assert "1 real session" in refused.json()["message"]
+        assert list(refused.json()["fields"]) == ["simulated"]
+        shown = (await client.get(f"{PATH}/{charger.id}", headers=admin.headers)).json()
+        assert (shown["simulated"], shown["name"]) == (False, None)
+        deleted = await client.delete(PATH, headers=admin.headers, params={"simulated": "true"})
+        assert deleted.json() == {"deleted": 0}
+        assert await traces(db, charger.id) == before
+        assert link.disconnected == []
+
+    async def test_an_unmatched_stop_is_a_session_too(self, client: httpx.AsyncClient, world: World) -> None:
+        charger, admin = await world.charger(), await world.admin()
+        await world.session(charger, unmatched=True, status="Completed", started_at=None)
+        refused = await client.put(f"{PATH}/{charger.id}", headers=admin.headers, json={"simulated": True})
+        assert refused.status_code == 409
+
+    async def test_a_charger_with_simulated_sessions_cannot_become_real(
+        self, client: httpx.AsyncClient, world: World
+    ) -> None:
+        charger, admin = await world.charger(id="SIM/1", simulated=True), await world.admin()
+        await world.session(charger)
+        path = f"{PATH}/SIM%2F1"
+        refused = await client.put(path, headers=admin.headers, json={"simulated": False})
+        assert (refused.status_code, refused.json()["error"]) == (409, "ChargerInUse")
+        # The way out that the message names is one.
+        assert f"DELETE {path}?simulated=true" in refused.json()["message"]
+        gone = await client.delete(path, headers=admin.headers, params={"simulated": "true"})
+        assert gone.status_code == 204
+        again = await client.post(PATH, headers=admin.headers, json={"id": "SIM/1", "simulated": False})
+        assert (again.status_code, again.json()["simulated"]) == (201, False)
+
+    @pytest.mark.parametrize("simulated", [True, False])
+    async def test_without_sessions_it_may_be_changed_and_said_again_always(
+        self, client: httpx.AsyncClient, world: World, simulated: bool
+    ) -> None:
+        charger, admin = await used_charger(world, session=False), await world.admin()
+        path = f"{PATH}/{charger.id}"
+        for value in (True, False, simulated):
+            changed = await client.put(path, headers=admin.headers, json={"simulated": value})
+            assert (changed.status_code, changed.json()["simulated"]) == (200, value)
+        await world.session(charger, simulated=simulated)
+        same = await client.put(path, headers=admin.headers, json={"simulated": simulated, "name": "Gate"})
+        assert (same.status_code, same.json()["name"]) == (200, "Gate")
+
+
+async def owner(db: Database, charger: Charger) -> Backoffice:
+    async with db.session() as session:
+        return await session.get_one(Backoffice, charger.backoffice_id)
 
 
 class TestStatusHistory:

@@ -13,7 +13,7 @@ from tests.world import World
 from ohmstead.core.db import Database, raw_connection
 from ohmstead.core.facts import Row, write_facts
 from ohmstead.stations.models import Charger, Connector, StatusEvent
-from ohmstead.stations.status import STATUS, is_late
+from ohmstead.stations.status import STATUS, Told, is_late
 
 
 @pytest.fixture
@@ -130,6 +130,29 @@ class TestConnector:
         assert (await connector(db, charger)).status == "Available"
         assert await history(db, charger) == ["Charging", "Available"]
 
+    @pytest.mark.parametrize("ahead", [timedelta(seconds=2), timedelta(minutes=4, seconds=50)])
+    async def test_a_clock_that_was_ahead_at_boot_does_not_hide_what_comes_after_it_was_set(
+        self, db: Database, charger: Charger, ahead: timedelta
+    ) -> None:
+        await tell(db, told(charger, "Available", NOW + ahead))
+        for second, status in ((1, "Preparing"), (2, "Charging")):
+            at = NOW + timedelta(seconds=second)
+            # Its clock shows whole seconds only: it may seem a little earlier than the answer that set it.
+            await tell(db, told(charger, status, at - timedelta(seconds=1), at))
+            assert (await connector(db, charger)).status == status
+
+    async def test_what_was_queued_before_the_clock_was_ahead_is_still_late(
+        self, db: Database, charger: Charger
+    ) -> None:
+        await tell(db, told(charger, "Available", NOW + timedelta(minutes=2)))
+        queued = told(charger, "Charging", NOW - timedelta(minutes=30), NOW + timedelta(seconds=5))
+        await tell(db, queued)
+        assert (await connector(db, charger)).status == "Available"
+        # Once our clock is past what is known, nothing is doubtful any more.
+        late = told(charger, "Charging", NOW + timedelta(minutes=1), NOW + timedelta(minutes=3))
+        await tell(db, late)
+        assert (await connector(db, charger)).status == "Available"
+
     async def test_two_connectors_in_one_group_do_not_mix(self, db: Database, charger: Charger) -> None:
         await tell(
             db,
@@ -158,13 +181,14 @@ moments = st.none() | st.sampled_from(
     [
         NOW + timedelta(**{unit: sign * number})
         for unit in ("seconds", "minutes", "hours", "days")
-        for number in (0, 1, 4, 6, 1000, 1824, 1826, 2000)
+        for number in (0, 1, 4, 6, 9, 11, 1000, 1824, 1826, 2000)
         for sign in (-1, 1)
     ]
     + [datetime(1, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)]
 )
 
 
+@pytest.mark.also_long(10)
 @settings(
     max_examples=80,
     deadline=None,
@@ -179,5 +203,6 @@ async def test_what_counts_as_late_is_the_same_in_memory_and_in_the_database(
     charger = await world.charger(connectors=1)
     await tell(db, told(charger, "Available", known))
     await tell(db, told(charger, "Charging", at, NOW + timedelta(seconds=1)))
-    late = is_late(known, at, NOW + timedelta(seconds=1))
+    before, after = Told("Available", "NoError", known, NOW), Told("Charging", "NoError", at, None)
+    late = is_late(before, after, NOW + timedelta(seconds=1))
     assert (await connector(db, charger)).status == ("Available" if late else "Charging")

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ohmstead.accounts import access_tokens
 from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role, User, UserStatus
 from ohmstead.accounts.principal import Principal
+from ohmstead.core.acting import Acting, signed_in
 from ohmstead.core.config import Settings
 from ohmstead.core.errors import Forbidden, Unauthenticated
 from ohmstead.core.http import Now
@@ -86,6 +87,19 @@ def principal_of(user: User) -> Principal:
     )
 
 
+def acting_of(known: Principal) -> Acting:
+    """Return a user as the audit trail writes it."""
+    return Acting(
+        kind="user",
+        id=str(known.user_id),
+        role=known.role,
+        person_id=known.user_id,
+        email=known.email,
+        backoffice_id=known.backoffice_id,
+        station_ids=known.station_ids,
+    )
+
+
 def require(*roles: Role) -> Callable[..., Awaitable[Principal]]:
     """Return the dependency of an endpoint that these roles may use: it gives the `Principal`.
 
@@ -105,6 +119,7 @@ def require(*roles: Role) -> Callable[..., Awaitable[Principal]]:
             known = await authenticate(session, state.settings, credentials.credentials, now)
         request.state.user_id = known.user_id
         structlog.contextvars.bind_contextvars(user_id=str(known.user_id))
+        signed_in(acting_of(known))
         if known.role not in allowed:
             needed = " or ".join(sorted(allowed))
             raise Forbidden(f"This needs the role {needed}; yours is {known.role}.")

@@ -30,6 +30,10 @@ router = APIRouter(prefix="/api/admin/audit", tags=["Audit"])
 
 ORDER = Order(keys={"at": time_key(AuditEntry.at)}, tie=number_key(AuditEntry.id), default="-at")
 CHUNK = 1000
+EXPORTED = {
+    "text/csv": {"schema": {"type": "string"}},
+    "application/x-ndjson": {"schema": {"type": "string"}},
+}
 
 
 class AuditEntryOut(Schema):
@@ -167,7 +171,11 @@ class _Csv:
         return written.encode()
 
 
-@router.get("/export", response_class=StreamingResponse)
+@router.get(
+    "/export",
+    response_class=StreamingResponse,
+    responses={200: {"description": "A table, or lines of JSON.", "content": EXPORTED}},
+)
 async def export_audit(
     request: Request,
     principal: Manager,

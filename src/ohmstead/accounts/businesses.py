@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.accounts.constraints import refusing
 from ohmstead.accounts.models import Backoffice, BackofficeStatus
 from ohmstead.core.errors import Conflict
 
@@ -15,13 +16,16 @@ FIRST = "My charging business"
 
 async def make_business(session: AsyncSession, name: str, time_zone: str, now: datetime) -> Backoffice:
     """Make an active business. Raises `Conflict` when one has the name, in any case."""
-    if await find_business(session, name) is not None:
-        raise Conflict(f"There is a business called {name} already.", code="BackofficeExists")
     row = Backoffice(
         id=uuid4(), name=name, time_zone=time_zone, status=BackofficeStatus.ACTIVE, created_at=now
     )
-    session.add(row)
-    await session.flush()
+    taken = Conflict(
+        f"There is a business called {name} already. Choose another name.",
+        code="BackofficeExists",
+        fields={"name": "is taken"},
+    )
+    async with refusing(session, {"uq_accounts_backoffice_name": taken}):
+        session.add(row)
     return row
 
 

@@ -1,7 +1,7 @@
 """Id tags: what drivers show to chargers."""
 
-import re
 from typing import Annotated
+from urllib.parse import unquote
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -16,7 +16,6 @@ from ohmstead.core.paging import Page, Paging
 
 router = APIRouter(prefix="/api/admin/id-tags", tags=["Id tags"])
 
-ENCODED_SLASH = re.compile("%2f", re.IGNORECASE)
 TAKEN = refuses(409, "The business has a tag of this text already, in whatever case.")
 AMBIGUOUS = refuses(409, "Several businesses have a tag of this text: name it by its id.")
 
@@ -26,8 +25,10 @@ def named(
         str, Path(description="The tag in any case (a slash in it is written `%2F`), or its id.")
     ],
 ) -> str:
-    """Return the tag that a path names. A slash stays `%2F` until here, or it would end the path's part."""
-    return ENCODED_SLASH.sub("/", id_tag)
+    """Return the tag that a path names. A slash stays `%2F` until here, or it would end the path's part, and
+    a percent sign `%25`: so a tag `a%2Fb` is another than `a/b`.
+    """
+    return unquote(id_tag)
 
 
 Named = Annotated[str, Depends(named)]

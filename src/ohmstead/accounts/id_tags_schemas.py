@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, Field, StrictInt, StringConstraints, field_validator
 
 from ohmstead.accounts.models import TokenStatus
 from ohmstead.accounts.schemas import not_null
@@ -23,7 +23,9 @@ IdTag = Annotated[str, StringConstraints(min_length=1, max_length=20), AfterVali
 """OCPP 1.6 7.27: CiString20."""
 
 Owner = Annotated[Text, StringConstraints(max_length=200)]
-Limit = Annotated[int, Field(ge=1, le=10_000, description="Sessions at the same time; null = no limit.")]
+Limit = Annotated[
+    StrictInt, Field(ge=1, le=10_000, description="Sessions at the same time; null = no limit.")
+]
 
 EXPIRES = "From this moment on the tag is answered Expired; null = never."
 PARENT = "Groups tags; when a tag with this name may not charge, its children may not either."

@@ -45,9 +45,10 @@ class TokenStatus(StrEnum):
 
 
 class Backoffice(Base):
-    """A business: the tenant that owns stations, chargers and tokens."""
+    """A business: the tenant that owns stations, chargers and tokens. A name is taken once, in any case."""
 
     __tablename__ = "accounts_backoffice"
+    __table_args__ = (Index("uq_accounts_backoffice_name", text("lower(name)"), unique=True),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     name: Mapped[str] = mapped_column(String(200))

@@ -6,6 +6,7 @@ from ohmstead.charging.models import Session
 
 BELIEVABLE_PAST = timedelta(days=5 * 365)
 BELIEVABLE_FUTURE = timedelta(days=1)
+BEGIN_OF_TIME = datetime.min.replace(tzinfo=UTC)
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 
@@ -23,23 +24,17 @@ def believable(started_at: datetime, now: datetime) -> bool:
     return now - BELIEVABLE_PAST <= started_at <= now + BELIEVABLE_FUTURE
 
 
-def last_sign(row: Session, now: datetime) -> datetime:
-    """Return when a session ended whose stop never came: the time of its last value.
+def latest_time(started_at: datetime, received_at: datetime, now: datetime) -> datetime:
+    """Return the latest time that a value of a session can have, by our clock and by its charger's.
 
-    One stray value from years ahead does not count: then it is as long after the start as by our clock.
+    That one should show what it showed at the start, and the time that has gone by here since.
     """
-    if row.last_sample_at is None or row.last_sample_at <= latest_time(row, now):
-        return row.last_sample_at or now
-    return _by_our_clock(row, now)
+    by_charger = shift(started_at, max(now - received_at, timedelta()))
+    return shift(max(now, by_charger), BELIEVABLE_FUTURE)
 
 
-def latest_time(row: Session, now: datetime) -> datetime:
-    """Return the latest time that a value of a session can have, by our clock and by its charger's."""
-    latest = max(now, _by_our_clock(row, now))
-    return latest + BELIEVABLE_FUTURE if latest < END_OF_TIME - BELIEVABLE_FUTURE else latest
-
-
-def _by_our_clock(row: Session, now: datetime) -> datetime:
-    """Return what the charger's clock should show now, if it goes on as ours does since the start came."""
-    started_at = row.started_at or row.received_at
-    return started_at + min(max(now - row.received_at, timedelta()), END_OF_TIME - started_at)
+def shift(moment: datetime, by: timedelta) -> datetime:
+    """Return a moment earlier or later, at most the first or the last that there is."""
+    if by < timedelta():
+        return moment + max(by, BEGIN_OF_TIME - moment)
+    return moment + min(by, END_OF_TIME - moment)

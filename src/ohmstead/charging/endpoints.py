@@ -3,7 +3,6 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from ohmstead.accounts.access import Staff
@@ -28,12 +27,16 @@ from ohmstead.core.openapi import refuses
 from ohmstead.core.paging import Page, Paging
 from ohmstead.core.text import Text
 from ohmstead.core.times import Within
-from ohmstead.link.links import Answer, ChargerOffline, Links
+from ohmstead.link.links import ChargerBusy, ChargerOffline
 from ohmstead.ocpp.v16.measurands import normalise
+from ohmstead.stations.outcomes import Commands
 
 router = APIRouter(prefix="/api/admin/transactions", tags=["Transactions"])
 
 TransactionId = Annotated[str, Path(description="The id of a transaction, or its `ocpp_transaction_id`.")]
+
+STOP_SECONDS = 10.0
+"""For how long a charger may take its turn, and then its answer, before its session is closed without it."""
 
 
 def wanted_transactions(
@@ -46,6 +49,7 @@ def wanted_transactions(
     id_tag: Annotated[Text | None, Query(max_length=20, description="Without regard to case.")] = None,
     status: Annotated[SessionStatus | None, Query(description="Only those with this status.")] = None,
     unmatched: Annotated[bool | None, Query(description="Stops that belong to no session.")] = None,
+    simulated: Annotated[bool | None, Query(description="Only simulated ones, or only real ones.")] = None,
 ) -> queries.TransactionFilter:
     """Read the filters of the list from the query string."""
     return queries.TransactionFilter(
@@ -55,6 +59,7 @@ def wanted_transactions(
         id_tag=id_tag,
         status=status,
         unmatched=unmatched,
+        simulated=simulated,
         since=within.since,
         until=within.until,
         q=paging.q,
@@ -96,7 +101,8 @@ async def list_meter_values(
 ) -> Page[MeterValueOut] | Plot:
     """Return the meter values of a session, oldest first.
 
-    Without `points`: every one as it was sent, in pages. With `points`: the whole session at once,
+    Without `points`: every one in pages, in `sampled_values` as it was sent and in `values` with what the
+    standard leaves out filled in, in Wh, W, A, V and percent. With `points`: the whole session at once,
     `{"points": [{at, register_wh, energy_wh, power_w, soc_percent}], "bucket_seconds", "samples"}`; each
     point has the last values of its bucket, buckets without samples are left out.
     """
@@ -128,18 +134,19 @@ async def force_stop_transaction(
     """End a session whatever its charger does.
 
     The charger is asked by RemoteStopTransaction. When it accepts, it will send its stop, and that ends
-    the session. When it refuses, errs, does not answer or is away, the session is closed here, with the
-    energy that its meter values prove. 409 when the session has ended already.
+    the session. When it refuses, errs, does not answer within ten seconds, is busy or away, the session is
+    closed here, with the energy that its meter values prove. 409 when the session has ended already.
     """
     database: Database = request.app.state.database
-    links: Links = request.app.state.links
+    commands: Commands = request.app.state.commands
     clock: Clock = request.app.state.clock
     row = await queries.transaction(session, principal, transaction_id)
     if row.status != SessionStatus.ACTIVE or row.ocpp_transaction_id is None:
         raise Conflict("This transaction has ended already.", code="TransactionEnded")
     # Gives the connection back: nothing may be held while a charger thinks.
     await session.commit()
-    answer = await _ask_to_stop(links, row.charger_id, row.ocpp_transaction_id)
+    wait_seconds = min(STOP_SECONDS, request.app.state.settings.ocpp_call_timeout)
+    answer = await _ask_to_stop(commands, row.charger_id, row.ocpp_transaction_id, wait_seconds)
     async with database.session() as after:
         row = await queries.transaction(after, principal, str(row.id))
         status: Literal["Accepted", "ClosedLocally", "Completed"] = "Accepted"
@@ -160,11 +167,15 @@ async def force_stop_transaction(
     return ForceStopped(status=status, answer=answer, transaction=transaction)
 
 
-async def _ask_to_stop(links: Links, charger_id: str, ocpp_transaction_id: int) -> str:
-    """Return the charger's word, or `Offline`."""
-    payload = orjson.dumps({"transactionId": ocpp_transaction_id})
+async def _ask_to_stop(
+    commands: Commands, charger_id: str, ocpp_transaction_id: int, wait_seconds: float
+) -> str:
+    """Return the charger's word, `Offline`, or `Busy` when others kept it so busy that it was not asked."""
+    payload = {"transactionId": ocpp_transaction_id}
     try:
-        answer: Answer = await links.call(charger_id, "RemoteStopTransaction", payload)
+        answer = await commands.send(charger_id, "RemoteStopTransaction", payload, wait_seconds=wait_seconds)
+    except ChargerBusy:
+        return "Busy"
     except ChargerOffline:
         return "Offline"
     return answer.status
@@ -178,5 +189,6 @@ def _meter_value_out(value: MeterValue) -> MeterValueOut:
         register_wh=value.register_wh,
         power_w=value.power_w,
         soc_percent=value.soc_percent,
+        sampled_values=value.sampled_values,
         values=[SampledValueOut.model_validate(sampled) for sampled in normalise(value.sampled_values)],
     )

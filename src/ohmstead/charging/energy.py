@@ -37,7 +37,7 @@ says where they belong, so they are left out and noted, as are samples before th
 below it. A `stopped_at` before the start is no time: the stop then simply comes last.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ from typing import NamedTuple
 DEFAULT_POWER_W = 400_000
 GRACE = timedelta(minutes=5)
 DAY = timedelta(days=1)
-KEPT_SAMPLES = 512
+KEPT_SAMPLES = 128
 MAX_FAULTS = 20  # a broken meter would otherwise note one fault for each sample
 
 _DROP, _BREAK, _UNIT, _WIDE_UNIT = 4, 6, 1, 7
@@ -233,31 +233,35 @@ class _Scan:
 class EnergyMeter:
     """The live energy of one open session. `start` first, then `add` samples in any order of arrival.
 
-    `energy` equals `session_energy` without a stop, over all samples added. State is bounded: the
-    newest `kept` samples, and the scan (at most 12 stories) over all before them. A sample older than
-    those can no longer be placed: it is noted and left out (it may be a repeated one), and
-    `session_energy` over the stored samples gives the full answer. A sample in order costs one step,
-    a late one a new scan of those kept at the next `energy`.
+    `energy` equals `session_energy` without a stop, over all samples added. State is bounded: at least
+    the newest `kept` samples (or all: None), the scan (at most 12 stories) over all before them, and a
+    mark of it for every few samples. A sample older than those can no longer be placed: it is noted and
+    left out (it may be a repeated one), and `session_energy` over the stored samples gives the full
+    answer. A sample in order costs one step of the scan; a late one is followed, at the next `energy`, by
+    a scan of what came after it, from the mark before it.
     """
 
     def __init__(self, max_power_w: int | None = None, *, kept: int | None = KEPT_SAMPLES) -> None:
         self._power = max_power_w if max_power_w and max_power_w > 0 else DEFAULT_POWER_W
         self._kept = kept
-        self._folded_to: _Reading | None = None
+        # One that keeps all is given them in order and needs no marks: they would hold on to every story.
+        self._stride = 0 if kept is None else max(1, kept // 16)
         self._readings: list[_Reading] = []
         self._notes: dict[AnomalyKind, datetime] = {}
 
     def start(self, meter_start: Decimal | None, at: datetime) -> None:
         """Begin (again) at this register and time; forgets everything added before."""
-        self._readings, self._notes, self._folded_to = [], {}, None
+        self._readings, self._notes = [], {}
         self._started_at, self._meter_start = at, _mwh(meter_start)
         if self._meter_start is None:
             self.note(AnomalyKind.START_MISSING, at)
             if meter_start is not None:
                 self.note(AnomalyKind.REGISTER_UNREADABLE, at)
         start = _Node(0, 0, self._meter_start, _AS_SENT, at, (), None, is_start=True)
-        self._base = _Scan(start, self._power)
-        self._scan: _Scan | None = self._base.copy()
+        # The scan as it was after a reading; the first mark is that over all which are no longer kept.
+        self._marks: list[tuple[_Reading | None, _Scan]] = [(None, _Scan(start, self._power))]
+        self._scan: _Scan | None = self._marks[0][1].copy()
+        self._unmarked = 0
 
     def note(self, kind: AnomalyKind, at: datetime) -> None:
         """Note a kind once, at the earliest time it was seen: so repeats and their order change nothing."""
@@ -273,19 +277,23 @@ class EnergyMeter:
         if sample.at < self._started_at and mwh < (self._meter_start or 0):
             return self.note(AnomalyKind.SAMPLE_BEFORE_START, sample.at)
         reading = _Reading(sample.at, mwh)
-        if self._folded_to is not None and reading <= self._folded_to:
-            return None if reading == self._folded_to else self.note(AnomalyKind.SAMPLE_TOO_LATE, sample.at)
+        forgotten_to = self._marks[0][0]
+        if forgotten_to is not None and reading <= forgotten_to:
+            return None if reading == forgotten_to else self.note(AnomalyKind.SAMPLE_TOO_LATE, sample.at)
         place = bisect_left(self._readings, reading)
-        if place < len(self._readings):
-            if self._readings[place] == reading:
-                return None
+        if place == len(self._readings):
+            self._readings.append(reading)
+            if self._scan is not None:
+                self._step(self._scan, reading)
+        elif self._readings[place] == reading:
+            return None
+        else:
+            self._readings.insert(place, reading)
             self._scan = None
-        elif self._scan is not None:
-            self._scan.step(reading)
-        self._readings.insert(place, reading)
-        if self._kept is not None and len(self._readings) > self._kept:
-            self._folded_to = self._readings.pop(0)
-            self._base.step(self._folded_to)
+            while (marked := self._marks[-1][0]) is not None and marked > reading:
+                self._marks.pop()
+        if self._kept is not None and len(self._readings) >= self._kept + self._stride:
+            self._forget()
         return None
 
     @property
@@ -304,11 +312,30 @@ class EnergyMeter:
         return self._result(stop._replace(faults=(*stop.faults[: MAX_FAULTS - 1], below)))
 
     def _scanned(self) -> _Scan:
+        """The scan over all; after a late sample it goes on from the mark before that one."""
         if self._scan is None:
-            self._scan = self._base.copy()
-            for reading in self._readings:
-                self._scan.step(reading)
+            marked, scan = self._marks[-1]
+            self._scan, self._unmarked = scan.copy(), 0
+            for reading in self._readings[self._place_after(marked) :]:
+                self._step(self._scan, reading)
         return self._scan
+
+    def _step(self, scan: _Scan, reading: _Reading) -> None:
+        """Go on with a reading; each `stride` of them is followed by a mark."""
+        scan.step(reading)
+        self._unmarked += 1
+        if self._unmarked == self._stride:
+            self._unmarked = 0
+            self._marks.append((reading, scan.copy()))
+
+    def _forget(self) -> None:
+        """Let the oldest samples go: the next mark stands for them."""
+        self._scanned()
+        del self._marks[0]
+        del self._readings[: self._place_after(self._marks[0][0])]
+
+    def _place_after(self, reading: _Reading | None) -> int:
+        return 0 if reading is None else bisect_right(self._readings, reading)
 
     def _result(self, node: _Node) -> Energy:
         notes = tuple(Anomaly(kind, self._notes[kind], _NOTES[kind]) for kind in sorted(self._notes))

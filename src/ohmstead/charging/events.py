@@ -31,6 +31,7 @@ def session_data(session: Session) -> dict[str, Any]:
         "power_w": session.power_w,
         "soc_percent": session.soc_percent,
         "stop_reason": session.stop_reason,
+        "closed_by": session.closed_by,
         "unmatched": session.unmatched,
     }
 

@@ -4,7 +4,13 @@ A meter value is stored before it is answered; what it adds up to is worked out 
 The first value after a second takes the figures along in its own group. Those of the values between wait
 here, and are written by the clock, when the charger leaves, and before anybody reads the sessions of this
 process. A server that is killed leaves sums that are a second old, and works them out anew at its next
-start (`charging.service.mend_figures`).
+start (`charging.counting.mend_figures`).
+
+Figures of a meter (`OpenSession.meter`) may fall as well as rise, so it matters which are written last:
+those always wait, and of one session only one write is on its way.
+
+Watchers are told of a session once a second as well. What they were not told waits here too, so that the
+last of several values is not kept from them until the next one comes.
 """
 
 import asyncio
@@ -35,6 +41,7 @@ class RunningFigures:
         self._write: Write | None = None
         self._late: dict[UUID, Figures] = {}
         self._flying: dict[UUID, asyncio.Task[None]] = {}
+        self._untold: dict[UUID, Callable[[], None]] = {}
 
     def write_by(self, write: Write) -> None:
         """Say who writes."""
@@ -42,26 +49,51 @@ class RunningFigures:
 
     def due(self, session: OpenSession, now: datetime) -> bool:
         """Tell whether the figures of a session go with the value that was just counted."""
+        if session.meter is not None:
+            session.figures_at = now
+            return False
         if session.figures_at is not None and abs(now - session.figures_at) < WRITE_EVERY:
             return False
         session.figures_at = now
         return True
 
-    def written(self, session: OpenSession) -> None:
-        """Forget what waited: newer figures have been written with a value."""
+    def written(self, figures: Figures) -> None:
+        """Forget what waited, unless it is newer: these figures have been written with a value."""
+        late = self._late.get(figures.id)
+        if late is not None and not late.measured and late.last_sample_at <= figures.last_sample_at:
+            del self._late[figures.id]
+
+    def forget(self, session: OpenSession) -> None:
+        """Forget what waited: the session has been measured anew with all that is stored."""
         self._late.pop(session.id, None)
 
     def later(self, session: OpenSession) -> None:
         """Keep the figures of a session until they are written; its values are stored by now."""
         self._late[session.id] = session.figures()
 
+    def tell_later(self, session: OpenSession, tell: Callable[[], None]) -> None:
+        """Keep what watchers of a session were not told, until the second is over."""
+        self._untold[session.id] = tell
+
+    def told(self, session: OpenSession) -> None:
+        """Forget what watchers were not told: they have been told what is newer."""
+        self._untold.pop(session.id, None)
+
     def owes(self, ids: Iterable[UUID]) -> bool:
         """Tell whether any of these sessions has figures that the database may not have."""
         return any(one in self._late or one in self._flying for one in ids)
 
-    def flush(self) -> None:
-        """Begin to write what waits."""
-        ready = [one for one in self._late if one not in self._flying]
+    def tick(self) -> None:
+        """What the clock does each second: begin to write what waits, and tell what was not told."""
+        untold, self._untold = self._untold, {}
+        for tell in untold.values():
+            tell()
+        self.flush()
+
+    def flush(self, ids: Iterable[UUID] | None = None) -> None:
+        """Begin to write what waits, of these sessions or of all."""
+        wanted = self._late if ids is None else self._late.keys() & ids
+        ready = [one for one in wanted if one not in self._flying]
         for start in range(0, len(ready), AT_ONCE):
             self._send({one: self._late.pop(one) for one in ready[start : start + AT_ONCE]})
 
@@ -76,7 +108,7 @@ class RunningFigures:
         if wanted is not None and not self.owes(wanted):
             return
         for _ in range(2):  # once for what is on its way, once for what waits behind it
-            self.flush()
+            self.flush(wanted)
             tasks = {task for one, task in self._flying.items() if wanted is None or one in wanted}
             if not tasks:
                 return

@@ -5,7 +5,7 @@ sampled. The transaction id is the one sent, or that of the session open on the 
 charger left it out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
@@ -14,7 +14,9 @@ from uuid import UUID
 
 import orjson
 
-from ohmstead.charging.energy import DEFAULT_POWER_W
+from ohmstead.charging.anomalies import Note, as_notes, lasting
+from ohmstead.charging.clocks import latest_time
+from ohmstead.charging.energy import DEFAULT_POWER_W, Energy, EnergyMeter, Sample
 from ohmstead.core.facts import FactKind
 from ohmstead.ocpp.timestamps import parse_timestamp
 from ohmstead.ocpp.v16.measurands import Reading, summarise
@@ -40,14 +42,17 @@ SELECT charger_id, connector_id, transaction_id, sampled_at, digest, received_at
 
 SESSIONS = """
 UPDATE charging_session AS session
-   SET energy_wh = greatest(row.energy_wh, session.energy_wh),
-       register_wh = greatest(row.register_wh, session.register_wh),
-       last_sample_at = row.last_sample_at,
+   SET energy_wh = CASE WHEN row.measured THEN row.energy_wh
+                        ELSE greatest(row.energy_wh, session.energy_wh) END,
+       register_wh = CASE WHEN row.measured THEN row.register_wh
+                          ELSE greatest(row.register_wh, session.register_wh) END,
+       last_sample_at = row.last_sample_at, anomalies = row.anomalies,
        power_w = row.power_w, soc_percent = coalesce(row.soc_percent, session.soc_percent)
   FROM json_to_recordset(%s::json) AS row(
        id uuid, energy_wh numeric, register_wh numeric, last_sample_at timestamptz, power_w float8,
-       soc_percent float8)
- WHERE session.id = row.id AND session.status = 'Active' AND session.anomalies = '[]'
+       soc_percent float8, anomalies jsonb, measured boolean)
+ WHERE session.id = row.id AND session.status = 'Active'
+   AND (row.measured OR session.anomalies = row.anomalies)
    AND (session.last_sample_at IS NULL OR session.last_sample_at <= row.last_sample_at)
 """
 
@@ -61,7 +66,7 @@ class Metered(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What a session comes to so far, at one moment."""
+    """What a session comes to so far, at one moment; `measured` are those of an `OpenSession.meter`."""
 
     id: UUID
     energy_wh: Decimal
@@ -69,6 +74,8 @@ class Figures(NamedTuple):
     last_sample_at: datetime
     power_w: float | None
     soc_percent: float | None
+    anomalies: list[Note]
+    measured: bool
 
     def row(self) -> dict[str, Any]:
         """Return the row that brings the database up to this."""
@@ -79,6 +86,8 @@ class Figures(NamedTuple):
             "last_sample_at": self.last_sample_at,
             "power_w": self.power_w,
             "soc_percent": self.soc_percent,
+            "anomalies": self.anomalies,
+            "measured": self.measured,
         }
 
 
@@ -86,24 +95,59 @@ class Figures(NamedTuple):
 class OpenSession:
     """What the gateway keeps in memory of an open session, to count its energy as values come in.
 
-    It only ever goes on from one trusted reading to the next; anything odd (a register that falls or
-    leaps, a value out of order) is left to the full rule over all stored values. `trusted` is False
-    when the database and this may differ: then it is read again first.
+    By itself it only ever goes on from one trusted reading to the next. When something odd has come (a
+    register that falls or leaps, a value out of order) all stored values are measured once, and the
+    `meter` that did it goes on from there by the full rule. `anomalies` are those of the row. `trusted`
+    is False when the database and this may differ: then it is read again first.
     """
 
     id: UUID
     transaction_id: int
     connector_id: int
     started_at: datetime
+    received_at: datetime
     energy_wh: Decimal
     register_wh: Decimal | None
     last_sample_at: datetime
     max_power_w: int
     power_w: float | None = None
     soc_percent: float | None = None
+    anomalies: list[Note] = field(default_factory=list)
+    meter: EnergyMeter | None = None
     trusted: bool = True
     told_at: datetime | None = None
     figures_at: datetime | None = None
+
+    def count(self, values: "list[Metered]", now: datetime) -> bool:
+        """Count values that have just come, or return False when all stored ones must be read first."""
+        if len(values) > 1:
+            values = sorted(values, key=sampled_at)
+        if self.meter is None:
+            return all(self.follows(value.sampled_at, value.reading) for value in values)
+        if not self.trusted:
+            return False
+        for value in values:
+            if value.reading.register_wh is not None:
+                self.meter.add(Sample(value.sampled_at, value.reading.register_wh))
+        self.take_newest(values, now)
+        self.take_energy(self.meter.energy)
+        return True
+
+    def take_newest(self, values: "list[Metered]", now: datetime) -> None:
+        """Take what the newest values say beside the energy; `values` in the order of their times.
+
+        A clock that leaps ahead tells what is so now, but not when that was.
+        """
+        latest = latest_time(self.started_at, self.received_at, now)
+        for at, reading, _ in values:
+            if at >= self.last_sample_at:
+                self.last_sample_at = at if at <= latest else self.last_sample_at
+                self._take_gauges(reading)
+
+    def take_energy(self, energy: Energy) -> None:
+        """Take what was measured."""
+        self.energy_wh, self.register_wh = energy.wh, energy.register_wh
+        self.anomalies = [*lasting(self.anomalies), *as_notes(energy.anomalies)]
 
     def follows(self, at: datetime, reading: Reading) -> bool:
         """Tell whether a value simply goes on from the last one, and if so count it.
@@ -123,11 +167,14 @@ class OpenSession:
             self.energy_wh += delta
             self.register_wh = register
         self.last_sample_at = at
+        self._take_gauges(reading)
+        return True
+
+    def _take_gauges(self, reading: Reading) -> None:
         if reading.power_w is not None:
             self.power_w = float(reading.power_w)
         if reading.soc is not None:
             self.soc_percent = float(reading.soc)
-        return True
 
     def figures(self) -> Figures:
         """Return the figures as they are now."""
@@ -138,7 +185,14 @@ class OpenSession:
             self.last_sample_at,
             self.power_w,
             self.soc_percent,
+            self.anomalies,
+            self.meter is not None,
         )
+
+
+def sampled_at(value: Metered) -> datetime:
+    """Return when a value was sampled: the order in which values count."""
+    return value.sampled_at
 
 
 def max_power_w(max_power_kw: float | None) -> int:
@@ -223,9 +277,10 @@ METER_VALUE = FactKind("meter value", (METER_VALUES,))
 """The rows of `read_meter_values`; those that are there already stay as they are."""
 
 FIGURES = FactKind("session figures", (SESSIONS,), identity=lambda row: row["id"], latest=(True,))
-"""The rows of `Figures`; sessions that have ended or have anomalies are left alone, and so are newer figures.
+"""The rows of `Figures`; sessions that have ended are left alone, and so are newer figures.
 
-The energy and the register of a session that is simply counted on only grow. So two figures that are
-written side by side come out the same in either order, and a socket that began from a row which was
-about to change does no harm.
+The energy and the register of a session that is simply counted on only grow. So two figures of it that are
+written side by side come out the same in either order, and a socket that began from a row which was about
+to change does no harm: what was measured since has other anomalies, or none and at least this energy.
+Measured figures may fall; of one session they are written one after the other (`charging.figures`).
 """

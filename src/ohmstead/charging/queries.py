@@ -41,6 +41,7 @@ class TransactionFilter:
     id_tag: str | None = None
     status: SessionStatus | None = None
     unmatched: bool | None = None
+    simulated: bool | None = None
     since: datetime | None = None
     until: datetime | None = None
     q: str | None = None
@@ -61,6 +62,8 @@ def transactions(principal: Principal, wanted: TransactionFilter) -> Select[Sess
         query = query.where(Session.status == wanted.status)
     if wanted.unmatched is not None:
         query = query.where(Session.unmatched == wanted.unmatched)
+    if wanted.simulated is not None:
+        query = query.where(Session.simulated == wanted.simulated)
     if wanted.since is not None:
         query = query.where(Session.occurred_at >= wanted.since)
     if wanted.until is not None:

@@ -51,7 +51,10 @@ class TransactionDetail(TransactionOut):
 
 
 class SampledValueOut(BaseModel):
-    """One sampled value with what OCPP 1.6 7.43 leaves out filled in; `value` is null if no number."""
+    """One sampled value with what OCPP 1.6 7.43 leaves out filled in, in Wh, W, A, V or percent.
+
+    `value` is null if it is no number: signed data is in `sampled_values` only.
+    """
 
     measurand: str
     value: Number | None
@@ -62,7 +65,7 @@ class SampledValueOut(BaseModel):
 
 
 class MeterValueOut(BaseModel):
-    """One moment of a session as the charger told it, with what was read from it."""
+    """One moment of a session: `sampled_values` as the charger sent them, and what was read from them."""
 
     sampled_at: UtcTime
     received_at: UtcTime
@@ -70,6 +73,7 @@ class MeterValueOut(BaseModel):
     register_wh: Number | None
     power_w: float | None
     soc_percent: float | None
+    sampled_values: list[dict[str, Any]]
     values: list[SampledValueOut]
 
 
@@ -99,7 +103,7 @@ class ForceStop(Schema):
 
 class ForceStopped(BaseModel):
     """How it ended: `Accepted` (the charger will send its stop), `ClosedLocally`, or `Completed` when its
-    stop came meanwhile. `answer` is the charger's own word, `Timeout`, `CallError` or `Offline`.
+    stop came meanwhile. `answer` is the charger's own word, `Timeout`, `CallError`, `Busy` or `Offline`.
     """
 
     status: Literal["Accepted", "ClosedLocally", "Completed"]

@@ -18,22 +18,20 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
-from sqlalchemy import select, true
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.authorization import TokenDecision, authorize_token
 from ohmstead.accounts.models import TokenStatus
+from ohmstead.bookings import reservations
 from ohmstead.charging import events
-from ohmstead.charging.clocks import believable, latest_time, replaces
-from ohmstead.charging.ending import close, connector_power_w, end, measure, take_energy
-from ohmstead.charging.metering import (
-    METER_VALUE,
-    Metered,
-    OpenSession,
-    read_meter_values,
-)
-from ohmstead.charging.models import ClosedBy, MeterValue, Session, SessionStatus
+from ohmstead.charging.anomalies import Note
+from ohmstead.charging.clocks import believable, replaces
+from ohmstead.charging.ending import close, end
+from ohmstead.charging.measuring import connector_power_w
+from ohmstead.charging.metering import METER_VALUE, Metered, read_meter_values
+from ohmstead.charging.models import ClosedBy, Session, SessionStatus
 from ohmstead.charging.starting import insert_with_new_id, one_at_a_time, open_sessions, same_start, too_many
 from ohmstead.core.db import publish, raw_connection
 from ohmstead.core.errors import Conflict, NotFound
@@ -42,6 +40,11 @@ from ohmstead.core.jobs import emit
 from ohmstead.stations.models import Charger, Connector, ConnectorStatus, Registration
 
 CONCURRENT = "ConcurrentTx"
+WHOLE_CHARGER: Note = {
+    "kind": "started_on_connector_0",
+    "at": None,
+    "detail": "connector 0 is the charger as a whole, no car can charge there (OCPP 1.6 6.45): taken as sent",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,13 @@ async def authorize(session: AsyncSession, charger: ChargerRef, id_tag: str, now
     """Decide on a tag at a charger; a charger that was not accepted authorises nobody (OCPP 1.6 4.2)."""
     if charger.registration != Registration.ACCEPTED:
         return TokenDecision(TokenStatus.INVALID)
-    return await authorize_token(session, id_tag=id_tag, backoffice_id=charger.backoffice_id, now=now)
+    decision = await authorize_token(session, id_tag=id_tag, backoffice_id=charger.backoffice_id, now=now)
+    if decision.token_id is None and decision.status is TokenStatus.INVALID:
+        # Unknown here: where charging is free nobody needs a tag. One that is known and blocked stays so.
+        free = await session.scalar(select(Charger.free_vend).where(Charger.id == charger.id))
+        if free:
+            return TokenDecision(TokenStatus.ACCEPTED)
+    return decision
 
 
 async def start(
@@ -103,7 +112,8 @@ async def start(
     """Take a StartTransaction (OCPP 1.6 6.45): the equal open session again, or a new one.
 
     A tag that may not charge still gets a session and an id: the charger may deliver energy all the
-    same, and decides by the status whether to stop (StopTransactionOnInvalidId).
+    same, and decides by the status whether to stop (StopTransactionOnInvalidId). So does a start on
+    connector 0, which is the charger as a whole and should not be: a car charges all the same. It is noted.
     """
     await one_at_a_time(session, charger.id)
     decision = await authorize(session, charger, id_tag, now)
@@ -147,7 +157,18 @@ async def start(
         energy_wh=Decimal(0),
         register_wh=Decimal(meter_start),
         last_sample_at=started_at,
-        anomalies=[],
+        anomalies=[WHOLE_CHARGER] if connector_id == 0 else [],
+    )
+    row.anomalies = row.anomalies + await reservations.started(
+        session,
+        charger.id,
+        connector_id=connector_id,
+        id_tag=id_tag,
+        parent_id_tag=decision.parent_id_tag,
+        reservation_id=reservation_id,
+        session_id=row.id,
+        started_at=started_at,
+        now=now,
     )
     await insert_with_new_id(session, row)
     publish(session, events.session_event("session.started", row))
@@ -174,6 +195,7 @@ async def stop(session: AsyncSession, charger: ChargerRef, told: Stop, now: date
             return row
         return await keep_unmatched(session, charger, told, now)
     corrects = row.status == SessionStatus.COMPLETED
+    values: list[Metered] = []
     if told.transaction_data:
         values = read_meter_values(
             told.transaction_data,
@@ -187,12 +209,13 @@ async def stop(session: AsyncSession, charger: ChargerRef, told: Stop, now: date
     row.stopped_at = told.stopped_at
     row.stop_id_tag = told.id_tag
     row.raw = told.raw
-    notes = []
+    notes: list[Note] = []
     if corrects:
         closed = f"closed by us as {row.stop_reason}, corrected by the charger's own stop"
         notes = [{"kind": "closed_before_stop", "at": None, "detail": closed}]
     row.stop_reason = told.reason
-    await end(session, row, by=ClosedBy.CHARGER, now=now, notes=notes)
+    times = [value.sampled_at for value in values]
+    await end(session, row, by=ClosedBy.CHARGER, now=now, notes=notes, told=times)
     await emit(
         session, events.SESSION_CORRECTED if corrects else events.SESSION_ENDED, session_id=str(row.id)
     )
@@ -298,105 +321,3 @@ async def close_stale(session: AsyncSession, now: datetime, after: timedelta) ->
             )
         )
     return closed
-
-
-async def mend_figures(session: AsyncSession) -> int:
-    """Work out anew what open sessions come to whose stored values are newer than their figures.
-
-    Those lag by a second while many values come in (`charging.figures`), and a server that was killed
-    left them so. Returns how many there were.
-    """
-    newest = (
-        select(MeterValue.sampled_at, MeterValue.power_w, MeterValue.soc_percent)
-        .where(
-            MeterValue.charger_id == Session.charger_id,
-            MeterValue.connector_id == Session.connector_id,
-            MeterValue.transaction_id == Session.ocpp_transaction_id,
-            MeterValue.sampled_at > Session.last_sample_at,
-        )
-        .order_by(MeterValue.sampled_at.desc())
-        .limit(1)
-        .lateral()
-    )
-    found = await session.execute(
-        select(Session, newest.c.sampled_at, newest.c.power_w, newest.c.soc_percent)
-        .join(newest, true())
-        .where(Session.status == SessionStatus.ACTIVE, Session.unmatched.is_(False))
-        .order_by(Session.charger_id)
-    )
-    mended = found.all()
-    for row, sampled_at, power_w, soc_percent in mended:
-        take_energy(row, await measure(session, row))
-        row.last_sample_at = sampled_at
-        row.power_w = row.power_w if power_w is None else power_w
-        row.soc_percent = row.soc_percent if soc_percent is None else soc_percent
-    return len(mended)
-
-
-async def add_meter_values(
-    session: AsyncSession,
-    charger: ChargerRef,
-    values: list[Metered],
-    transaction_id: int | None,
-    now: datetime,
-) -> Session | None:
-    """Write values that do not simply go on: late, odd, or of a session that has ended.
-
-    The energy of their session is worked out anew from all that is stored. Returns that session.
-    """
-    await one_at_a_time(session, charger.id)
-    await write_facts(await raw_connection(session), METER_VALUE, [value.row for value in values])
-    if transaction_id is None:
-        return None
-    row = await session.scalar(
-        select(Session).where(
-            Session.ocpp_transaction_id == transaction_id,
-            Session.charger_id == charger.id,
-            Session.unmatched.is_(False),
-        )
-    )
-    if row is None:
-        return None
-    before = row.energy_wh
-    if row.stopped_at is not None and row.closed_by != ClosedBy.CHARGER:
-        # When it ended was our guess: a later value of it knows better.
-        believed = [value.sampled_at for value in values if value.sampled_at <= latest_time(row, now)]
-        row.stopped_at = max([row.stopped_at, *believed])
-    energy = await measure(session, row)
-    take_energy(row, energy)
-    newest = max(values, key=lambda value: value.sampled_at)
-    if row.last_sample_at is None or newest.sampled_at >= row.last_sample_at:
-        row.last_sample_at = newest.sampled_at
-        if row.status == SessionStatus.ACTIVE:
-            reading = newest.reading
-            row.power_w = row.power_w if reading.power_w is None else float(reading.power_w)
-            row.soc_percent = row.soc_percent if reading.soc is None else float(reading.soc)
-    await session.flush()
-    publish(session, events.session_event("session.updated", row))
-    if row.status == SessionStatus.COMPLETED and row.energy_wh != before:
-        await emit(session, events.SESSION_CORRECTED, session_id=str(row.id))
-    return row
-
-
-async def open_session_of(session: AsyncSession, row: Session) -> OpenSession:
-    """Return the gateway's short form of an open session."""
-    return short_form(row, await connector_power_w(session, row.charger_id, row.connector_id))
-
-
-def short_form(row: Session, power: int) -> OpenSession:
-    """Return what the gateway keeps of an open session to count on from it."""
-    if row.ocpp_transaction_id is None or row.started_at is None:
-        raise ValueError("an open session has a transaction id and a start")
-    return OpenSession(
-        id=row.id,
-        transaction_id=row.ocpp_transaction_id,
-        connector_id=row.connector_id or 0,
-        started_at=row.started_at,
-        energy_wh=row.energy_wh or Decimal(0),
-        register_wh=row.register_wh,
-        last_sample_at=row.last_sample_at or row.started_at,
-        max_power_w=power,
-        power_w=row.power_w,
-        soc_percent=row.soc_percent,
-        trusted=not row.anomalies,
-    )

@@ -65,9 +65,18 @@ async def open_sessions(session: AsyncSession, charger_id: str, connector_id: in
 
 
 async def too_many(session: AsyncSession, decision: TokenDecision) -> bool:
-    """Tell whether a tag has as many sessions open as it may have."""
+    """Tell whether a tag has as many sessions open as it may have.
+
+    Two chargers that ask at once wait for each other: the second one counts the session of the first.
+    Whoever comes here holds his charger already (`one_at_a_time`), and nobody asks for a charger while he
+    holds a tag.
+    """
     if decision.max_concurrent_sessions is None or decision.token_id is None:
         return False
+    await session.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended('charging tag:' || :tag, 0))"),
+        {"tag": str(decision.token_id)},
+    )
     running = await session.scalar(
         select(func.count()).where(
             Session.token_id == decision.token_id,

@@ -21,18 +21,22 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ohmstead.core.addresses import is_host, is_url, postgres_url, redis_url
+
 ENV_PREFIX = "OHMSTEAD_"
 SYSTEM_DATA_DIR = Path("/var/lib/ohmstead")
 SECRET_KEY_FILE = "secret.key"  # noqa: S105 - the name of a file, no secret
 MIN_SECRET_LENGTH = 32
+SHOWN_AT_MOST = 60
 
 _UNPREFIXED = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL", "environment": "ENVIRONMENT"}
 _SECRET_FIELDS = {"database_url", "redis_url", "secret_key", "admin_password", "metrics_token", "smtp_url"}
-_POSTGRES_SCHEME = re.compile(r"^(postgres|postgresql)(\+(psycopg|asyncpg))?://")
-_REDIS_SCHEME = re.compile(r"^(rediss?|unix)://")
+_S3_URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+Days = Annotated[int, Field(ge=1, le=36_500)]
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
 Network = IPv4Network | IPv6Network
 
 
@@ -111,7 +115,7 @@ class Settings(BaseSettings):
     tls_key: Path | None = None
     public_url: str = Field(default_factory=_default_public_url)
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
-    shutdown_grace_seconds: float = Field(10.0, ge=0, le=600)
+    shutdown_grace_seconds: Seconds = Field(10.0, ge=0, le=600)
 
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -124,18 +128,25 @@ class Settings(BaseSettings):
     db_pool_size: int = Field(10, ge=1, le=200)
 
     ocpp_port: Port | None = None
-    ocpp_ping_interval: float = Field(30.0, gt=0, le=3600)
+    ocpp_accept_unknown: bool = False
+    ocpp_unknown_per_address: int = Field(20, ge=0, le=100_000)
+    ocpp_ping_interval: Seconds = Field(30.0, gt=0, le=3600)
     ocpp_heartbeat_interval: int = Field(300, ge=1, le=86400)
-    ocpp_call_timeout: float = Field(30.0, gt=0, le=600)
+    ocpp_call_timeout: Seconds = Field(30.0, gt=0, le=600)
     ocpp_max_frame_bytes: int = Field(262_144, ge=1024, le=16 * 1024 * 1024)
-    ocpp_refusals_per_minute: int = Field(20, ge=0)
+    ocpp_refusals_per_minute: int = Field(20, ge=0, le=1_000_000)
 
-    message_log_days: int = Field(30, ge=1)
-    meter_value_days: int = Field(730, ge=1)
-    connection_log_days: int = Field(90, ge=1)
-    history_days: int = Field(365, ge=1)
-    refusal_log_rows: int = Field(10_000, ge=0)
-    stale_session_minutes: int = Field(15, ge=1)
+    files_url: str | None = None
+    upload_max_bytes: int = Field(268_435_456, ge=1024, le=2**40)
+    file_link_hours: int = Field(72, ge=1, le=24 * 366)
+
+    message_log_days: Days = 30
+    meter_value_days: Days = 730
+    connection_log_days: Days = 90
+    history_days: Days = 365
+    charger_file_days: Days = 90
+    refusal_log_rows: int = Field(10_000, ge=0, le=10_000_000)
+    stale_session_minutes: int = Field(15, ge=1, le=525_600)
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
@@ -150,6 +161,15 @@ class Settings(BaseSettings):
             # A default that is made from faulty fields is not made; that is no fault of its own.
             faults = [fault for fault in error.errors() if fault["type"] != "default_factory_not_called"]
             raise SettingsError(line for fault in faults for line in _describe(fault).splitlines()) from None
+        except UnicodeDecodeError:
+            raise SettingsError([".env: is no UTF-8 text; save it as UTF-8"]) from None
+        except OSError as error:
+            cause = (error.strerror or str(error)).lower()
+            raise SettingsError(
+                [f"{error.filename}: cannot be read: {cause}"]
+                if error.filename
+                else [f"OHMSTEAD_DATA_DIR: is not set, and the working folder cannot be used: {cause}"]
+            ) from None
 
     @property
     def embedded(self) -> bool:
@@ -193,19 +213,25 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _normalise_database_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        if not _POSTGRES_SCHEME.match(value):
-            raise ValueError(
-                "must be a PostgreSQL address such as postgresql://user:password@host:5432/ohmstead"
-            )
-        return _POSTGRES_SCHEME.sub("postgresql://", value)
+        return None if value is None else postgres_url(value)
 
     @field_validator("redis_url")
     @classmethod
     def _check_redis_url(cls, value: str | None) -> str | None:
-        if value is not None and not _REDIS_SCHEME.match(value):
-            raise ValueError("must be a Redis address such as redis://localhost:6379/0")
+        return None if value is None else redis_url(value)
+
+    @field_validator("host")
+    @classmethod
+    def _check_host(cls, value: str | None) -> str | None:
+        if value is not None and not is_host(value):
+            raise ValueError("must be an address or a name of this machine, such as 127.0.0.1 or 0.0.0.0")
+        return value
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _check_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+            raise ValueError("must be letters, digits and signs without blanks: it is sent in a header")
         return value
 
     @field_validator("smtp_url")
@@ -228,16 +254,24 @@ class Settings(BaseSettings):
             raise ValueError("must be an e-mail address")
         return value
 
+    @field_validator("files_url")
+    @classmethod
+    def _check_files_url(cls, value: str | None) -> str | None:
+        if value is not None and not _S3_URL.fullmatch(value):
+            raise ValueError("must be a bucket and a folder in it, such as s3://bucket/ohmstead")
+        return value
+
     @field_validator("public_url")
     @classmethod
     def _check_public_url(cls, value: str) -> str:
-        try:
-            parts = urlsplit(value)
-            valid = parts.scheme in ("http", "https") and bool(parts.hostname)
-            valid = valid and not (parts.query or parts.fragment)
-        except ValueError:
-            valid = False
-        if not valid:
+        parts = urlsplit(value) if is_url(value) else None
+        if (
+            parts is None
+            or parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.query
+            or parts.fragment
+        ):
             raise ValueError("must be an address such as https://charge.example.com")
         return value.rstrip("/")
 
@@ -251,13 +285,17 @@ class Settings(BaseSettings):
             try:
                 networks.append(ip_network(item, strict=False))
             except ValueError:
-                raise ValueError(f"{item!r} is no IP address or network such as 10.0.0.0/8") from None
+                shown = item if len(item) <= SHOWN_AT_MOST else f"{item[:SHOWN_AT_MOST]}..."
+                raise ValueError(f"{shown!r} is no IP address or network such as 10.0.0.0/8") from None
         return tuple(networks)
 
     @field_validator("data_dir", mode="after")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        try:
+            return value.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError("must be a folder; there is no user of that name") from None
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -321,6 +359,9 @@ def kept_secret_key(data_dir: Path) -> str:
         if not place.exists():
             _place_once(place, secrets.token_urlsafe(48) + "\n")
         key = place.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        fault = f"OHMSTEAD_SECRET_KEY: is not set and {place} holds no text; delete it for a new one"
+        raise SettingsError([fault]) from None
     except OSError as error:
         fault = f"OHMSTEAD_DATA_DIR: cannot keep the secret key in {place}: {error.strerror}"
         raise SettingsError([fault]) from None
@@ -354,9 +395,9 @@ def _describe(fault: ErrorDetails) -> str:
     field = asked.lower().removeprefix(ENV_PREFIX.lower())
     name = env_name(field)
     match fault["type"]:
-        case "int_parsing" | "int_type" | "int_from_float":
+        case "int_parsing" | "int_type" | "int_from_float" | "int_parsing_size":
             what = "must be a whole number"
-        case "float_parsing" | "float_type":
+        case "float_parsing" | "float_type" | "finite_number":
             what = "must be a number"
         case "greater_than_equal":
             what = f"must be at least {context['ge']}"
@@ -370,5 +411,8 @@ def _describe(fault: ErrorDetails) -> str:
             what = str(context["error"])
         case _:
             what = fault["msg"]
-    shown = "" if field in _SECRET_FIELDS or fault["input"] is None else f" (is {str(fault['input'])!r})"
+    given = str(fault["input"])
+    if len(given) > SHOWN_AT_MOST:
+        given = f"{given[:SHOWN_AT_MOST]}..."
+    shown = "" if field in _SECRET_FIELDS or fault["input"] is None else f" (is {given!r})"
     return f"{name}: {what}{shown}"

@@ -10,6 +10,16 @@ BOOKING: Final = re.compile(
 DRIVER: Final = re.compile(r"^/(charging-points|drivers)(?=/|$)")
 
 
+SLASHES_END: Final = re.compile(r"^/(api|charging-points|drivers|docs|health)/")
+"""Here a slash at the end of a path means nothing: it is served as the path without it."""
+
+
+def in_one_form(path: str) -> str:
+    """Return a path as the routes are written: in one case (see there), and without a slash at its end."""
+    path = in_one_case(path)
+    return path.removesuffix("/") if SLASHES_END.match(path) else path
+
+
 def in_one_case(path: str) -> str:
     """Return a path of the booking family with its resource name in lower case, any other as it is."""
     return BOOKING.sub(lambda found: found.group().lower(), path)

@@ -5,6 +5,9 @@ that comes back with the epoch and version it saw last gets what it missed, as l
 of five minutes (and a bounded number of events) still holds it; otherwise it is told to `resync`.
 A listener that does not keep up is dropped, never waited for: publishing is a plain function call
 that cannot block.
+
+With several processes each has a bus of its own, with its own epoch, and a relay that carries events from
+one to the others (`core.live_relay`).
 """
 
 import asyncio
@@ -14,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from ohmstead.core import metrics
@@ -48,6 +51,23 @@ class Event:
     data: dict[str, Any]
     backoffice_id: UUID | None = None
     station_id: UUID | None = None
+
+
+RESYNC = Event(Topic.LOG, "resync", {})
+"""Stands in a listener's queue where events of another process are missing: it must begin anew."""
+
+
+class Relay(Protocol):
+    """Carries what is published here to the other processes. Never blocks."""
+
+    def event(self, event: Event) -> None:
+        """Take an event."""
+
+    def drop_user(self, user_id: UUID) -> None:
+        """Take the news that a user's rights have changed."""
+
+    def watching(self) -> None:
+        """Take the news that others are to send more tails, or fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +127,22 @@ class LiveBus:
         self._forgotten = 0
         self._subscriptions: set[Subscription] = set()
         self._watched: dict[Topic, int] = dict.fromkeys(Topic, 0)
+        self._watched_elsewhere: frozenset[Topic] = frozenset()
         self.messages_watched = False
+        self.relay: Relay | None = None
 
     def watched(self, topic: Topic) -> bool:
-        """Tell whether anybody watches a topic; tails are not even built when nobody does."""
-        return self._watched[topic] > 0
+        """Tell whether anybody watches a topic, at any process; tails are not built when nobody does."""
+        return self._watched[topic] > 0 or topic in self._watched_elsewhere
+
+    def tails_watched(self) -> frozenset[Topic]:
+        """Return the tails that somebody watches here."""
+        return frozenset(topic for topic in TAIL_ONLY if self._watched[topic])
+
+    def watched_elsewhere(self, tails: frozenset[Topic]) -> None:
+        """Take which tails are watched at other processes."""
+        self._watched_elsewhere = tails
+        self.messages_watched = self.watched(Topic.MESSAGES)
 
     def publish_all(self, events: Iterable[Event]) -> None:
         """Publish several events in their order."""
@@ -119,7 +150,15 @@ class LiveBus:
             self.publish(event)
 
     def publish(self, event: Event) -> None:
-        """Hand an event to every listener that may see it. Never blocks."""
+        """Hand an event to every listener that may see it, here and elsewhere. Never blocks."""
+        if self.relay is not None and (
+            event.topic not in TAIL_ONLY or event.topic in self._watched_elsewhere
+        ):
+            self.relay.event(event)
+        self.deliver(event)
+
+    def deliver(self, event: Event) -> None:
+        """Hand an event to the listeners of this process."""
         self.version += 1
         numbered = Numbered(self.version, time.monotonic(), event)
         if event.topic not in TAIL_ONLY:
@@ -135,6 +174,20 @@ class LiveBus:
                     self.drop(subscription, "slow")
                 else:
                     subscription.queue.put_nowait(numbered)
+
+    def resync(self) -> None:
+        """Let every listener begin anew: events of another process did not arrive here."""
+        self.version += 1
+        self._buffer.clear()
+        self._forgotten = self.version
+        begin_anew = Numbered(self.version, time.monotonic(), RESYNC)
+        for subscription in list(self._subscriptions):
+            if subscription.topics <= TAIL_ONLY:
+                continue
+            if subscription.queue.full():
+                self.drop(subscription, "slow")
+            else:
+                subscription.queue.put_nowait(begin_anew)
 
     def _forget_old(self, now: float) -> None:
         while self._buffer and now - self._buffer[0].at > self._keep_seconds:
@@ -157,7 +210,9 @@ class LiveBus:
         for topic in subscription.topics:
             self._watched[topic] += change
         # Asked for each frame, so kept as a plain truth.
-        self.messages_watched = self._watched[Topic.MESSAGES] > 0
+        self.messages_watched = self.watched(Topic.MESSAGES)
+        if self.relay is not None and subscription.topics & TAIL_ONLY:
+            self.relay.watching()
 
     def drop(self, subscription: Subscription, why: str) -> None:
         """End a listener from this side: `slow`, or `scope` when what it may see has changed."""
@@ -167,6 +222,12 @@ class LiveBus:
 
     def drop_user(self, user_id: UUID) -> None:
         """End every listener of a user whose rights changed; it signs on again with the new ones."""
+        if self.relay is not None:
+            self.relay.drop_user(user_id)
+        self.drop_user_here(user_id)
+
+    def drop_user_here(self, user_id: UUID) -> None:
+        """End every listener of a user at this process."""
         for subscription in [one for one in self._subscriptions if one.user_id == user_id]:
             self.drop(subscription, "scope")
 

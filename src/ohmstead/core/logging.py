@@ -1,13 +1,15 @@
 """The application's log: structlog for all, JSON for machines or colours for people, secrets masked.
 
 Records of libraries go the same way. What is bound to the context (request id, charger id, user id)
-is in every record below it.
+is in every record below it; below a request of a charger's route so is that charger.
 """
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from contextvars import ContextVar
 from typing import Any
+from urllib.parse import unquote
 
 import structlog
 from structlog.typing import Processor
@@ -19,6 +21,24 @@ MASKED = "***"
 DEEPEST = 4
 SECRET_WORDS = ("password", "passwd", "secret", "authorization", "cookie", "access_token", "api_key")
 QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "procrastinate", "alembic", "websockets")
+
+
+CHARGER_PARAMETERS = ("charger_id", "charge_point_id")
+"""How routes name the charger in their path."""
+
+request_scope: ContextVar[Mapping[str, Any] | None] = ContextVar("request_scope", default=None)
+"""The ASGI scope of the request being served: the router writes the parameters of the path into it."""
+
+
+def add_charger(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Add the charger that the path of the request names, unless the record names one itself."""
+    scope = request_scope.get()
+    if scope is not None and "charger_id" not in record:
+        parameters = scope.get("path_params") or {}
+        for name in CHARGER_PARAMETERS:
+            if name in parameters:
+                record["charger_id"] = unquote(str(parameters[name]))
+    return record
 
 
 def mask_secrets(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -44,6 +64,7 @@ def setup_logging(settings: Settings, tail: Processor | None = None) -> None:
     """Send every record to standard error. `tail` sees each of them on the way (the live topic)."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_charger,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.PositionalArgumentsFormatter(),

@@ -59,6 +59,8 @@ LIVE_LISTENERS = Gauge("ohmstead_live_listeners", "Open live sockets.", registry
 LIVE_DROPPED = Counter(
     "ohmstead_live_dropped_total", "Live listeners that were ended by us.", ["why"], registry=REGISTRY
 )
+REDIS_UP = Gauge("ohmstead_redis_up", "Whether Redis answers; NaN without REDIS_URL.", registry=REGISTRY)
+REDIS_UP.set(float("nan"))
 JOBS = Gauge("ohmstead_jobs", "Jobs in the queue by state.", ["state"], registry=REGISTRY)
 HTTP_SECONDS = Histogram(
     "ohmstead_http_request_seconds",

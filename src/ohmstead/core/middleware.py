@@ -12,13 +12,15 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ohmstead.core import metrics
-from ohmstead.core.families import in_one_case
+from ohmstead.core.acting import begin_request
+from ohmstead.core.families import in_one_form
 from ohmstead.core.http import crash_response, error_response
+from ohmstead.core.logging import request_scope
 
 logger = structlog.stdlib.get_logger("ohmstead.http")
 
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
-SLASH: Final = re.compile(r"%2[fF]")
+KEPT: Final = re.compile(r"%2([fF5])")
 HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -33,16 +35,29 @@ QUIET: Final = frozenset({"/health", "/health/ready", "/metrics"})
 class RequestScope:
     """Gives a request its id, and its answer the headers of every answer; writes one line of log.
 
-    Paths: the resource names of the booking family count in any case (`/api/Auth/login`), and a
-    `%2F` within a path parameter stays one (a charger's identity may hold a slash).
+    Paths: the resource names of the booking family count in any case (`/api/Auth/login`), a slash at the
+    end of a path means nothing, and `%2F` and `%25` within a path parameter stay so (an identity may hold
+    a slash, an id tag a percent sign): whoever takes such a parameter decodes it, once.
 
     A body of more than `max_body` bytes is refused with 413: at once when its length is told, else when it
-    has grown so long. What the application raises is answered with 500 here, so that this has its id too.
+    has grown so long; below the paths of `uploads` as many are taken as it says. What the application
+    raises is answered with 500 here, so that this has its id too.
     """
 
-    def __init__(self, app: ASGIApp, max_body: int | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_body: int | None = None,
+        uploads: tuple[re.Pattern[str], int] | None = None,
+    ) -> None:
         self.app = app
         self.max_body = max_body
+        self.uploads = uploads
+
+    def _limit(self, scope: Scope) -> int | None:
+        if self.uploads is not None and self.uploads[0].match(scope["path"]):
+            return self.uploads[1]
+        return self.max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -56,6 +71,8 @@ class RequestScope:
         request_id = _request_id(scope)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        request_scope.set(scope)
+        begin_request(request_id, scope["client"][0] if scope.get("client") else None)
         started = time.perf_counter()
         status = 500
         begun = False
@@ -73,12 +90,13 @@ class RequestScope:
             await send(message)
 
         try:
-            if self.max_body is None:
+            limit = self._limit(scope)
+            if limit is None:
                 await self.app(scope, receive, answer)
-            elif _told_length(scope) > self.max_body:
+            elif _told_length(scope) > limit:
                 await error_response(413, "PayloadTooLarge", TOO_LARGE)(scope, receive, answer)
             else:
-                await self.app(scope, _limited(receive, self.max_body), answer)
+                await self.app(scope, _limited(receive, limit), answer)
         except Exception:
             logger.exception("http.crashed")
             if begun:
@@ -132,8 +150,7 @@ def _request_id(scope: Scope) -> str:
 
 
 def _normalise(scope: Scope) -> None:
-    raw = scope.get("raw_path")
-    if raw and SLASH.search(raw.decode("latin-1")):
-        kept = SLASH.sub("%252F", raw.decode("latin-1").partition("?")[0])
-        scope["path"] = unquote(kept)
-    scope["path"] = in_one_case(scope["path"])
+    raw = (scope.get("raw_path") or b"").decode("latin-1").partition("?")[0]
+    if KEPT.search(raw):
+        scope["path"] = unquote(KEPT.sub(r"%252\1", raw))
+    scope["path"] = in_one_form(scope["path"])

@@ -87,18 +87,29 @@ class EmbeddedPostgres:
         """Start the server, or join the one that runs, and return the URL of the database `ohmstead`."""
         if self._hold is not None:
             return self.url()
-        self._prepare_folders()
-        with self._exclusive():
-            hold = (self.data_dir / "postgres.users").open("ab")
-            fcntl.flock(hold, fcntl.LOCK_SH)
-            self._hold = hold
-            try:
-                self._ensure_cluster()
-                self._ensure_running()
-                self._ensure_database()
-            except BaseException:
-                self._leave()
-                raise
+        try:
+            self._prepare_folders()
+            with self._exclusive():
+                hold = (self.data_dir / "postgres.users").open("ab")
+                fcntl.flock(hold, fcntl.LOCK_SH)
+                self._hold = hold
+                try:
+                    self._ensure_cluster()
+                    self._ensure_running()
+                    self._ensure_database()
+                except BaseException:
+                    self._leave()
+                    raise
+        except OSError as error:
+            raise StartupError(
+                f"The data folder {self.data_dir} cannot be used: {error.strerror} ({error.filename}).",
+                "Set OHMSTEAD_DATA_DIR to a folder that you may write to, on a disk with room.",
+            ) from None
+        except psycopg.Error as error:
+            cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise StartupError(
+                f"The embedded PostgreSQL runs, but does not answer: {cause}", f"Its log is {self.log}."
+            ) from None
         atexit.register(self._stop_at_exit)
         return self.url()
 
@@ -107,8 +118,16 @@ class EmbeddedPostgres:
         if self._hold is None:
             return
         atexit.unregister(self._stop_at_exit)
-        with self._exclusive():
-            self._leave()
+        try:
+            with self._exclusive():
+                self._leave()
+        except FileNotFoundError:
+            self._hold.close()
+            self._hold = None
+            raise StartupError(
+                f"The data folder {self.data_dir} was removed while it was in use.",
+                "Its PostgreSQL notices within a minute and ends. Restore a backup, or start anew.",
+            ) from None
 
     def url(self, database: str = DATABASE) -> str:
         """The libpq URL of a database of this server."""
@@ -151,30 +170,22 @@ class EmbeddedPostgres:
     def _prepare_folders(self) -> None:
         """Make the data folder; under root choose the OS user that PostgreSQL runs as and let it in."""
         binaries = wheel_binaries()
-        try:
-            self.data_dir.mkdir(parents=True, exist_ok=True)
-            if os.geteuid() == 0:
-                if not world_reachable(self.data_dir):
-                    raise StartupError(
-                        f"PostgreSQL cannot reach {self.data_dir}: as root it runs as another user, "
-                        "and a folder above is private.",
-                        f"Set OHMSTEAD_DATA_DIR to {SYSTEM_DATA_DIR} or the like, or do not run as root.",
-                    )
-                self._uid, self._gid = self._server_user()
-                self.data_dir.chmod(self.data_dir.stat().st_mode | 0o011)
-                binaries = reachable_binaries(binaries)
-            elif self.cluster.exists() and self.cluster.stat().st_uid != os.geteuid():
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            if not world_reachable(self.data_dir):
                 raise StartupError(
-                    f"The database in {self.cluster} belongs to another user.",
-                    "Start as that user or as root, or set OHMSTEAD_DATA_DIR to another folder.",
+                    f"PostgreSQL cannot reach {self.data_dir}: as root it runs as another user, "
+                    "and a folder above is private.",
+                    f"Set OHMSTEAD_DATA_DIR to {SYSTEM_DATA_DIR} or the like, or do not run as root.",
                 )
-            for name in ("postgres.lock", "postgres.users"):
-                (self.data_dir / name).open("ab").close()
-        except OSError as error:
+            self._uid, self._gid = self._server_user()
+            self.data_dir.chmod(self.data_dir.stat().st_mode | 0o011)
+            binaries = reachable_binaries(binaries)
+        elif self.cluster.exists() and self.cluster.stat().st_uid != os.geteuid():
             raise StartupError(
-                f"The data folder {self.data_dir} cannot be used: {error.strerror} ({error.filename}).",
-                "Set OHMSTEAD_DATA_DIR to a folder that you may write to.",
-            ) from None
+                f"The database in {self.cluster} belongs to another user.",
+                "Start as that user or as root, or set OHMSTEAD_DATA_DIR to another folder.",
+            )
         self._binaries = binaries
 
     def _server_user(self) -> tuple[int, int]:

@@ -114,9 +114,13 @@ async def clear_charging_profiles(
         int | None,
         Query(alias="id", ge=0, le=2**31 - 1, description="The `charging_profile_id`; stands alone."),
     ] = None,
-    connector_id: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None,
+    connector_id: Annotated[
+        int | None, Query(ge=0, le=2**31 - 1, description="Only of this connector; 0 is the whole charger.")
+    ] = None,
     purpose: Annotated[Purpose | None, Query(description="Only of this purpose.")] = None,
-    stack_level: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None,
+    stack_level: Annotated[
+        int | None, Query(ge=0, le=2**31 - 1, description="Only of this stack level.")
+    ] = None,
     wait_seconds: Timeout = None,
 ) -> Cleared:
     """Clear profiles at the charger by ClearChargingProfile; without any filter all of them.

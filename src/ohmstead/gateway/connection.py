@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from ohmstead.charging.metering import OpenSession
 from ohmstead.charging.service import ChargerRef
@@ -21,12 +22,13 @@ from ohmstead.core.facts import Row
 from ohmstead.gateway.calls import Calls
 from ohmstead.gateway.log import MESSAGE, message_event, message_row
 from ohmstead.gateway.protocol import ChargerProtocol
-from ohmstead.gateway.route import Hot
+from ohmstead.gateway.route import Hot, Payload
 from ohmstead.gateway.v16 import routes
 from ohmstead.gateway.writer import BadRow, Entry
 from ohmstead.link.links import Answer
 from ohmstead.ocpp.errors import ErrorCode, OcppError
 from ohmstead.ocpp.frames import (
+    UNKNOWN_MESSAGE_ID,
     Call,
     CallError,
     CallResult,
@@ -73,9 +75,11 @@ class ChargerConnection:
     __slots__ = (
         "_busy",
         "_calls",
+        "_held",
         "_inbox",
         "attached",
         "charger",
+        "elsewhere",
         "gateway",
         "id",
         "id_text",
@@ -84,6 +88,7 @@ class ChargerConnection:
         "opened",
         "protocol",
         "sessions",
+        "since",
         "told",
         "tolerant",
     )
@@ -105,6 +110,8 @@ class ChargerConnection:
         self.charger = charger
         self.tolerant = tolerant
         self.attached = False
+        self.elsewhere = False
+        self.since = now
         self.opened: Row = {}
         self.last_seen = now
         self.last_seen_written = now
@@ -112,6 +119,7 @@ class ChargerConnection:
         self.told: dict[int, Told] = {}
         self._inbox: deque[tuple[str, Call | FrameError]] = deque()
         self._busy = False
+        self._held = 0
         self._calls = Calls(self)
 
     # --- the charger's CALLs
@@ -120,7 +128,7 @@ class ChargerConnection:
         """Take a frame of the socket; returns how many CALLs wait."""
         self.last_seen = self.gateway.clock.now()
         if not self.attached:
-            self.gateway.take_over(self)
+            self.gateway.attendance.take_over(self)
         try:
             frame = parse(text)
         except FrameError as error:
@@ -141,9 +149,25 @@ class ChargerConnection:
         self._pump()
         return len(self._inbox)
 
+    def frame_refused(self, beginning: bytes, code: int, why: str) -> None:
+        """Log a frame that ends the socket, as far as it can be shown."""
+        inbound = _Inbound(beginning.decode("utf-8", "replace"), None, self.gateway.clock.now())
+        inbound.note = f"the socket was closed with {code}: {why}"
+        self._log_unanswered(inbound, "closed", str(code))
+
+    def hold(self) -> None:
+        """Serve nothing for now; as often as this is called `release` has to be."""
+        self._held += 1
+
+    def release(self) -> int:
+        """Serve on, unless somebody else holds; returns how many CALLs wait."""
+        self._held -= 1
+        self._pump()
+        return len(self._inbox)
+
     def _pump(self) -> None:
-        """Serve the next CALL, unless one is being served."""
-        while self._inbox and not self._busy:
+        """Serve the next CALL, unless one is being served, or somebody holds."""
+        while self._inbox and not self._busy and not self._held:
             self._busy = True
             text, frame = self._inbox.popleft()
             self._serve(text, frame)
@@ -155,14 +179,21 @@ class ChargerConnection:
 
     def _serve(self, text: str, frame: Call | FrameError) -> None:
         if isinstance(frame, FrameError):
-            self._answer(_Inbound(text, None, self.last_seen), frame.encode(), frame.code)
+            inbound = _Inbound(text, None, self.last_seen)
+            stop = routes.stop_in(text)
+            if stop is None:
+                self._answer(inbound, frame.encode(), frame.code)
+            else:
+                refusal = OcppError(frame.code, frame.description)
+                self.gateway.spawn(self._refuse_stop(inbound, stop, frame.message_id, refusal))
             return
         inbound = _Inbound(text, frame, self.last_seen)
         try:
             hot = self._read(inbound)
         except OcppError as error:
             if frame.action == "StopTransaction":
-                self.gateway.spawn(self._refuse_stop(inbound, error))
+                stop = inbound.call.payload
+                self.gateway.spawn(self._refuse_stop(inbound, stop, frame.message_id, error))
             else:
                 self._refuse(inbound, error)
             return
@@ -215,6 +246,7 @@ class ChargerConnection:
 
     async def _serve_cold(self, inbound: "_Inbound") -> None:
         call = inbound.call
+        bind_contextvars(charger_id=self.charger.id)
         try:
             await self.gateway.figures.settle(one.id for one in self.sessions.values())
             response = await self.gateway.transactions.serve(
@@ -223,25 +255,30 @@ class ChargerConnection:
             check_response(call.action, response)
         except OcppError as error:
             if call.action == "StopTransaction" and error.code != ErrorCode.INTERNAL_ERROR:
-                await self._refuse_stop(inbound, error)
+                await self._refuse_stop(inbound, call.payload, call.message_id, error)
             else:
                 self._refuse(inbound, error)
         else:
             self._answer(inbound, encode_result(call.message_id, response), None)
 
-    async def _refuse_stop(self, inbound: "_Inbound", refusal: OcppError) -> None:
-        """Keep a stop that breaks the schema or cannot be stored, then refuse it: energy may have flowed."""
+    async def _refuse_stop(
+        self, inbound: "_Inbound", stop: Payload, message_id: str | None, refusal: OcppError
+    ) -> None:
+        """Keep a stop that is no frame, breaks the schema or cannot be stored, then refuse it: energy may
+        have flowed.
+        """
+        bind_contextvars(charger_id=self.charger.id)
         try:
-            await self.gateway.transactions.serve(
-                self, routes.refused_stop, inbound.call.payload, inbound.now
-            )
+            await self.gateway.transactions.serve(self, routes.refused_stop, stop, inbound.now)
             inbound.note = "kept as an unmatched transaction"
         except OcppError as error:
             refusal = error
-        self._refuse(inbound, refusal)
+        self._refuse(inbound, refusal, message_id or UNKNOWN_MESSAGE_ID)
 
-    def _refuse(self, inbound: "_Inbound", error: OcppError) -> None:
-        answer = encode_error(inbound.call.message_id, error.code, error.description, error.details)
+    def _refuse(self, inbound: "_Inbound", error: OcppError, message_id: str | None = None) -> None:
+        answer = encode_error(
+            message_id or inbound.call.message_id, error.code, error.description, error.details
+        )
         self._answer(inbound, answer, error.code)
 
     def _answer(self, inbound: "_Inbound", answer: str, error_code: str | None) -> None:
@@ -287,12 +324,12 @@ class ChargerConnection:
     def closed(self, code: int, reason: str) -> None:
         """The socket is gone. What it had sent before is still served: it may be a last stop."""
         self._calls.end()
-        self.gateway.connection_closed(self, code, reason)
+        self.gateway.attendance.connection_closed(self, code, reason)
 
     @property
     def idle(self) -> bool:
-        """Whether every CALL that arrived has been answered."""
-        return not self._busy and not self._inbox
+        """Whether every CALL that arrived has been answered, if the charger reads its answers at all."""
+        return not self._busy and (not self._inbox or not self.protocol.writable.is_set())
 
     def session_on(self, connector_id: int) -> OpenSession | None:
         """Return the newest open session of a connector."""
@@ -321,8 +358,11 @@ class ChargerConnection:
         """Log a frame that has no answer."""
         inbound = _Inbound(text, None, self.last_seen)
         inbound.note = note
-        row = self._row(inbound, None, None)
-        metrics.MESSAGES.count("in", "unknown", "ignored")
+        self._log_unanswered(inbound, "ignored", None)
+
+    def _log_unanswered(self, inbound: "_Inbound", result: str, code: str | None) -> None:
+        row = self._row(inbound, None, code)
+        metrics.MESSAGES.count("in", "unknown", result)
         self.gateway.writer.submit(Entry([(MESSAGE, row)], lambda _: self.tail(row)))
 
     def tail(self, row: Row) -> None:

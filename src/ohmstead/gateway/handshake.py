@@ -15,10 +15,12 @@ from urllib.parse import unquote_to_bytes
 
 from websockets.datastructures import Headers
 
-from ohmstead.accounts.passwords import secret_matches
+from ohmstead.accounts.passwords import secret_hash
 from ohmstead.core.config import Network
 from ohmstead.gateway.lookup import Known
-from ohmstead.gateway.protocol import PATH
+from ohmstead.gateway.paths import PATH, SUBPROTOCOLS
+from ohmstead.ocpp.masking import mask
+from ohmstead.stations import credentials
 
 SUBPROTOCOL = "ocpp1.6"
 MAX_IDENTITY = 48
@@ -40,13 +42,18 @@ def identity_of(raw_path: str) -> str:
 
     Raises `Refused` when there is none, or when it could not be anybody's.
     """
-    raw = raw_path.partition("?")[0].removeprefix(PATH).removesuffix("/")
+    path = raw_path.partition("?")[0]
+    raw = path.removeprefix(PATH).removesuffix("/")
+    if not path.startswith(PATH) or not raw:
+        shown = mask(None, path[:200].encode("ascii", "replace").decode())
+        wrong = f"The path is {shown}: it must be {PATH} and the charger's identity."
+        raise Refused(404, "WrongPath", wrong)
     try:
         identity = unquote_to_bytes(raw).decode("utf-8")
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise Refused(404, "UnknownCharger", "The identity is not UTF-8.") from None
-    if not identity or len(identity) > MAX_IDENTITY or not identity.isprintable():
-        raise Refused(404, "UnknownCharger", "The path is /ocpp/ and the charger's identity.")
+    if len(identity) > MAX_IDENTITY or not identity.isprintable():
+        raise Refused(404, "UnknownCharger", "No charger can have this identity.")
     return identity
 
 
@@ -81,27 +88,43 @@ def _within(address: str, networks: tuple[Network, ...]) -> bool:
     return any(parsed in network for network in networks)
 
 
-def check_credentials(known: Known, headers: Headers, *, secure: bool, key: str) -> None:
+def check_credentials(known: Known, headers: Headers, *, secure: bool, key: str) -> str | None:
     """Check Basic auth for profiles 1 and 2 (security whitepaper A00.FR.2xx). Raises `Refused`.
 
     The user name is the identity; an empty one is taken as it (some firmware leaves it out). The
-    password is text, or the bytes of a key that was set as hexadecimal digits.
+    password is text, or the bytes of a key that was set as hexadecimal digits. Returns the hash that it
+    matches: the charger's own, or that of a password which was sent to it; None where none is asked for.
     """
     if known.security_profile == 0:
-        return
+        return None
     if known.security_profile == 3:
         raise Refused(401, "ClientCertificate", "Security profile 3 is not offered by this server yet.")
     if known.security_profile == 2 and not secure:
         raise Refused(401, "TlsRequired", "This charger has security profile 2: connect with wss://.")
-    credentials = _basic(headers.get("Authorization"))
-    if credentials is None:
+    basic = _basic(headers.get("Authorization"))
+    if basic is None:
         raise Refused(401, "NoCredentials", "This charger needs Basic auth: its identity and its password.")
-    user, password = credentials
+    user, password = basic
     if user not in {b"", known.id.encode()}:
         raise Refused(401, "WrongUser", "The user name of Basic auth must be the identity in the path.")
-    spellings = {password, password.hex().encode(), password.hex().upper().encode()}
-    if not any(secret_matches(spelling, known.password_hash, key) for spelling in sorted(spellings)):
+    matched = credentials.matching(password, (known.password_hash, *known.next_passwords), key)
+    if matched is None:
         raise Refused(401, "WrongPassword", "The password is not this charger's.")
+    return matched
+
+
+def sent_password(headers: Headers, identity: str, key: str) -> str | None:
+    """Return the hash of the password that a charger sends though nobody has asked, or None.
+
+    Whoever adopts the charger may keep it: it need not be typed into the charger again.
+    """
+    basic = _basic(headers.get("Authorization"))
+    if basic is None or basic[0] not in {b"", identity.encode()} or not basic[1]:
+        return None
+    try:
+        return secret_hash(basic[1].decode("ascii"), key=key)
+    except UnicodeDecodeError:
+        return secret_hash(basic[1].hex(), key=key)
 
 
 def _basic(header: str | None) -> tuple[bytes, bytes] | None:
@@ -123,7 +146,7 @@ def choose_subprotocol(headers: Headers) -> tuple[str | None, bool]:
     None offered is taken as ocpp1.6 (chargers forget it). Only unknown ones: accepted without one, to
     be closed at once, as OCPP-J 1.6 3.2 asks for.
     """
-    offered = [one.strip() for value in headers.get_all("Sec-WebSocket-Protocol") for one in value.split(",")]
+    offered = [one.strip() for value in headers.get_all(SUBPROTOCOLS) for one in value.split(",")]
     offered = [one for one in offered if one]
     if not offered:
         return None, True

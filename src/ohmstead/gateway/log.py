@@ -22,6 +22,9 @@ SELECT received_at, charger_id, connection_id, direction, message_id, action, re
 MESSAGE = FactKind("message", (INSERT,))
 """A row of the log: see `message_row`."""
 
+LOOKED_AT = 2_000
+"""Characters of a text that is masked although only its beginning is kept: masking takes time."""
+
 PLAIN = frozenset({"Heartbeat", "MeterValues", "StatusNotification"})
 """Actions whose strict schema has no member for a secret: only a URL in a text could hold one."""
 
@@ -46,10 +49,10 @@ def message_row(
     if odd or action not in PLAIN:
         request = _storable(mask(action, request))
         response = None if response is None else _storable(mask(action, response))
-        action = None if action is None else _storable(mask(None, action))[:64]
-        message_id = None if message_id is None else _storable(message_id)[:36]
-        note = None if note is None else _storable(mask(None, note))[:500]
-        error_code = None if error_code is None else _storable(error_code)[:40]
+        action = None if action is None else _storable(mask(None, action[:LOOKED_AT]))[:64]
+        message_id = None if message_id is None else _storable(message_id[:36])[:36]
+        note = None if note is None else _storable(mask(None, note[:LOOKED_AT]))[:500]
+        error_code = None if error_code is None else _storable(error_code[:40])[:40]
     return {
         "received_at": received_at,
         "charger_id": charger_id,

@@ -1,6 +1,7 @@
 """What the database knows of a charger that knocks: read by one query, before the socket is opened."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -8,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ohmstead.charging.anomalies import measured
 from ohmstead.charging.metering import OpenSession, max_power_w
 from ohmstead.charging.service import ChargerRef
 from ohmstead.ocpp.timestamps import parse_timestamp
@@ -17,22 +19,28 @@ LOOKUP = text(
     """
 SELECT charger.id, charger.backoffice_id, charger.station_id, charger.registration,
        charger.security_profile, charger.password_hash, charger.tolerant, charger.simulated,
-       charger.retired_at IS NOT NULL AS retired,
+       charger.retired_at IS NOT NULL AS retired, charger.presence_since,
        EXISTS (SELECT 1 FROM notifications_alert alert
                 WHERE alert.kind = 'ChargerOffline' AND alert.subject = charger.id
                   AND alert.cleared_at IS NULL) AS alerted,
+       EXISTS (SELECT 1 FROM fleet_campaign_item item
+                WHERE item.charger_id = charger.id AND item.state IN ('Queued', 'Away')) AS awaited,
+       (SELECT coalesce(json_agg(next.password_hash ORDER BY next.at DESC), '[]')
+          FROM stations_next_password next WHERE next.charger_id = charger.id) AS next_passwords,
        (SELECT coalesce(json_agg(json_build_object(
                'id', session.id, 'transaction_id', session.ocpp_transaction_id,
                'connector_id', session.connector_id, 'started_at', session.started_at,
+               'received_at', session.received_at,
                'energy_wh', session.energy_wh::text, 'register_wh', session.register_wh::text,
                'last_sample_at', session.last_sample_at, 'power_w', session.power_w,
-               'soc_percent', session.soc_percent, 'trusted', session.anomalies = '[]')), '[]')
+               'soc_percent', session.soc_percent, 'anomalies', session.anomalies)), '[]')
           FROM charging_session session
          WHERE session.charger_id = charger.id AND session.status = 'Active'
            AND NOT session.unmatched) AS sessions,
        (SELECT coalesce(json_agg(json_build_object(
                'connector_id', connector.connector_id, 'status', connector.status,
                'error_code', connector.error_code, 'at', connector.status_at,
+               'received_at', connector.status_received_at,
                'max_power_kw', connector.max_power_kw)), '[]')
           FROM stations_connector connector WHERE connector.charger_id = charger.id) AS connectors
   FROM stations_charger charger
@@ -54,7 +62,10 @@ class Known:
     tolerant: bool
     simulated: bool
     retired: bool
+    presence_since: datetime | None
     alerted: bool
+    awaited: bool
+    next_passwords: list[str]
     sessions: list[dict[str, Any]]
     connectors: list[dict[str, Any]]
 
@@ -67,7 +78,10 @@ class Known:
         """Return what each connector last told."""
         return {
             one["connector_id"]: Told(
-                one["status"], one["error_code"], parse_timestamp(one["at"]) if one["at"] else None
+                one["status"],
+                one["error_code"],
+                parse_timestamp(one["at"]) if one["at"] else None,
+                parse_timestamp(one["received_at"]) if one["received_at"] else None,
             )
             for one in self.connectors
             if one["status"] is not None
@@ -98,11 +112,13 @@ def _open_session(row: dict[str, Any], power: int) -> OpenSession:
         transaction_id=row["transaction_id"],
         connector_id=row["connector_id"],
         started_at=started_at,
+        received_at=parse_timestamp(row["received_at"]),
         energy_wh=Decimal(row["energy_wh"] or 0),
         register_wh=None if row["register_wh"] is None else Decimal(row["register_wh"]),
         last_sample_at=parse_timestamp(row["last_sample_at"]) if row["last_sample_at"] else started_at,
         max_power_w=power,
         power_w=row["power_w"],
         soc_percent=row["soc_percent"],
-        trusted=row["trusted"],
+        anomalies=row["anomalies"],
+        trusted=not measured(row["anomalies"]),
     )

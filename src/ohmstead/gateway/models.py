@@ -48,12 +48,13 @@ class Message(Base):
 
 
 class Connection(Base):
-    """One socket of a charger: from, to, and why it ended."""
+    """One socket of a charger: from, to, why it ended, and the process that holds it."""
 
     __tablename__ = "gateway_connection"
     __table_args__ = (
         Index("ix_gateway_connection_charger", "charger_id", "opened_at"),
         Index("ix_gateway_connection_open", "charger_id", postgresql_where=text("closed_at IS NULL")),
+        Index("ix_gateway_connection_process", "process_id", postgresql_where=text("closed_at IS NULL")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
@@ -67,6 +68,7 @@ class Connection(Base):
     security_profile: Mapped[int] = mapped_column(Integer, default=0)
     close_code: Mapped[int | None] = mapped_column(Integer)
     close_reason: Mapped[str | None] = mapped_column(String(200))
+    process_id: Mapped[UUID | None]
 
 
 class Refusal(Base):

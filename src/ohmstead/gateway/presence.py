@@ -1,46 +1,79 @@
 """Who is connected, as the database knows it: one row per connection, and `online` of each charger."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
-from sqlalchemy import select, text, update
+from sqlalchemy import ARRAY, ColumnElement, String, any_, literal, select, text, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.core.db import publish
 from ohmstead.core.facts import FactKind
 from ohmstead.core.http import utc_z
-from ohmstead.core.jobs import emit
+from ohmstead.core.jobs import emit, emit_all
+from ohmstead.core.live import Event, Topic
 from ohmstead.gateway.models import Connection
 from ohmstead.stations.models import Charger
 
 CHARGER_WENT_OFFLINE = "ChargerWentOffline"
 CHARGER_CAME_ONLINE = "ChargerCameOnline"
+KILLED = "the server ended without closing it"
 
 CONNECTIONS = """
 INSERT INTO gateway_connection AS known
-       (id, charger_id, opened_at, address, subprotocol, security_profile, closed_at, close_code,
-        close_reason)
-SELECT id, charger_id, opened_at, address, subprotocol, security_profile, closed_at, close_code,
+       (id, charger_id, opened_at, address, subprotocol, security_profile, process_id, closed_at,
+        close_code, close_reason)
+SELECT id, charger_id, opened_at, address, subprotocol, security_profile, process_id, closed_at, close_code,
        close_reason
   FROM json_to_recordset(%s::json) AS row(id uuid, charger_id text, opened_at timestamptz, address text,
-       subprotocol text, security_profile int, closed_at timestamptz, close_code int, close_reason text)
+       subprotocol text, security_profile int, process_id uuid, closed_at timestamptz, close_code int,
+       close_reason text)
     ON CONFLICT (id) DO UPDATE
    SET closed_at = excluded.closed_at, close_code = excluded.close_code,
        close_reason = excluded.close_reason
  WHERE known.closed_at IS NULL AND excluded.closed_at IS NOT NULL
 """
 
+REOPENED = f"""
+UPDATE gateway_connection AS known SET closed_at = NULL, close_code = NULL, close_reason = NULL
+  FROM json_to_recordset(%s::json) AS row(id uuid)
+ WHERE known.id = row.id AND known.close_reason = '{KILLED}'
+"""  # noqa: S608 # the reason is ours
+
 SEEN = """
 UPDATE stations_charger AS charger
-   SET online = row.online, last_seen = greatest(charger.last_seen, row.last_seen), presence_at = row.at
+   SET online = row.online, last_seen = greatest(charger.last_seen, row.last_seen), presence_at = row.at,
+       presence_since = row.since
   FROM json_to_recordset(%s::json) AS row(charger_id text, online boolean, last_seen timestamptz,
-       at timestamptz)
- WHERE charger.id = row.charger_id AND (charger.presence_at IS NULL OR charger.presence_at <= row.at)
+       since timestamptz, at timestamptz)
+ WHERE charger.id = row.charger_id
+   AND (charger.presence_at IS NULL
+        OR (coalesce(charger.presence_since, '-infinity'), charger.presence_at) <= (row.since, row.at))
 """
 
 CONNECTION = FactKind("connection", (CONNECTIONS,), identity=lambda row: row["id"], latest=(True,))
 """A connection: from where and when, and once it has ended, when and why."""
 
 CHARGER_SEEN = FactKind("charger seen", (SEEN,), identity=lambda row: row["charger_id"], latest=(True,))
-"""Whether a charger is online, and when it was last heard; `at` is when that was so."""
+"""Whether a charger is online, and when it was last heard; `at` is when that was so.
+
+`since` is when the socket that says so became the charger's own. What an older socket says, late, about
+itself is not believed, in whatever order and from whatever process it arrives.
+"""
+
+STILL_OPEN = FactKind("connection still open", (REOPENED,), identity=lambda row: row["id"], latest=(True,))
+"""A connection that was taken for one of a dead process, and is open all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A charger as far as its coming and going is told to who watches."""
+
+    id: str
+    backoffice_id: UUID | None
+    station_id: UUID | None
+    last_seen: datetime | None
 
 
 async def went_offline(session: AsyncSession, charger_id: str, connection_id: str, at: datetime) -> None:
@@ -50,23 +83,53 @@ async def went_offline(session: AsyncSession, charger_id: str, connection_id: st
     )
 
 
-async def forget_the_dead(session: AsyncSession, now: datetime) -> int:
-    """At the start: end the connections of a server that was killed, and take its chargers as offline.
+async def forget_the_dead(
+    session: AsyncSession, now: datetime, dead: Sequence[UUID] | None = None
+) -> list[str]:
+    """End the connections of processes that are dead (None: of all), and take their chargers as offline.
 
-    Those that were online are published as gone; they have until the alert to come back.
+    Those that were online, and have no connection to another process by now, are published as gone; they
+    have until the alert to come back. So are those that a process sent away when it was stopped, if they
+    did not come back elsewhere. Returns the chargers whose connections were ended.
     """
-    await session.execute(
+    theirs: ColumnElement[bool] = true() if dead is None else Connection.process_id.in_(dead)
+    ended = await session.scalars(
         update(Connection)
-        .where(Connection.closed_at.is_(None))
-        .values(closed_at=now, close_code=1006, close_reason="the server ended without closing it")
+        .where(Connection.closed_at.is_(None), theirs)
+        .values(closed_at=now, close_code=1006, close_reason=KILLED)
+        .returning(Connection.charger_id)
     )
-    gone = (
-        await session.scalars(select(Charger.id).where(Charger.online.is_(True)).order_by(Charger.id))
-    ).all()
-    await session.execute(update(Charger).where(Charger.online.is_(True)).values(online=False))
-    for charger_id in gone:
-        await went_offline(session, charger_id, "", now)
-    return len(gone)
+    held = sorted(set(ended))
+    connected = select(Connection.id).where(
+        Connection.charger_id == Charger.id, Connection.closed_at.is_(None)
+    )
+    online = select(Charger.id).where(Charger.online.is_(True), ~connected.exists())
+    # Held first and looked at again: one of them may just have been written as connected elsewhere.
+    lost = (await session.scalars(online.order_by(Charger.id).with_for_update(key_share=True))).all()
+    left = await session.execute(
+        update(Charger)
+        .where(Charger.id == any_(literal(lost, ARRAY(String))), ~connected.exists())
+        .values(online=False, presence_at=now)
+        .returning(Charger.id, Charger.backoffice_id, Charger.station_id, Charger.last_seen)
+    )
+    gone = [Shown(*row) for row in left]
+    facts = [{"charger_id": one.id, "connection_id": "", "at": utc_z(now)} for one in gone]
+    await emit_all(session, CHARGER_WENT_OFFLINE, facts)
+    for one in gone:
+        publish(session, presence_event(one, online=False))
+    return held
+
+
+def presence_event(charger: Shown, *, online: bool) -> Event:
+    """Return the live event of a charger that has come or gone."""
+    data = {
+        "id": charger.id,
+        "station_id": str(charger.station_id) if charger.station_id else None,
+        "online": online,
+        "last_seen": None if charger.last_seen is None else utc_z(charger.last_seen),
+    }
+    kind = "charger.online" if online else "charger.offline"
+    return Event(Topic.CHARGERS, kind, data, charger.backoffice_id, charger.station_id)
 
 
 async def trim_refusals(session: AsyncSession, keep: int) -> None:

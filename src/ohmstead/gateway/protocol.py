@@ -9,34 +9,29 @@ import asyncio
 import socket
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import structlog
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
 from websockets.speedups import apply_mask
+
+from ohmstead.gateway.paths import SUBPROTOCOLS, meant_for_chargers
+from ohmstead.gateway.wire import TEXT_FRAME, FrameSink, frame_bounds, text_header
 
 if TYPE_CHECKING:
     from ohmstead.gateway.server import Gateway
 
-PATH = "/ocpp/"
+logger = structlog.stdlib.get_logger(__name__)
+
 CLOSE_SECONDS = 5.0
 PAUSE_AT = 64
 RESUME_AT = 16
-TEXT_FRAME = 0x81
-"""The first byte of a text frame that is whole: FIN, and the opcode of text."""
-
-
-class FrameSink(Protocol):
-    """Who takes the frames of a socket."""
-
-    def frame_received(self, text: str) -> int:
-        """Take a text frame; returns how many wait, so that a flood is slowed down at the socket."""
-
-    def closed(self, code: int, reason: str) -> None:
-        """The socket is gone."""
+SHOWN = 1000
+"""Bytes of a frame that ends its socket which are kept for the log."""
 
 
 class ChargerProtocol(WebSocketsSansIOProtocol):
@@ -56,22 +51,52 @@ class ChargerProtocol(WebSocketsSansIOProtocol):
     _rest = b""
     _fragmented = False
     _by_library = False
+    _stopping = False
+    _holding = False
+    _stuck = False
+    _refused = b""
 
     def handle_connect(self, event: Request) -> None:
         """Begin the handshake: a charger's by the gateway, any other by the application."""
-        if not event.path.startswith(PATH):
+        if not meant_for_chargers(event):
             super().handle_connect(event)
             return
         self.is_charger = True
         self.request = event
-        self.response = self.conn.accept(event)
+        self.response = self._checked(event)
         self.handshake_initiated = True
         if self.response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            why = (self.response.body or b"").decode().strip()
+            self.gateway.door.turned_away(self, event, self.response.status_code, why)
             self._send_response()
             return
-        task = self.loop.create_task(self.gateway.handshake(self, event))
+        task = self.loop.create_task(self._shake_hands(event))
         task.add_done_callback(self.on_task_complete)
         self.tasks.add(task)
+
+    async def _shake_hands(self, request: Request) -> None:
+        try:
+            await self.gateway.door.handshake(self, request)
+        except Exception:
+            # Whatever it is, the charger must not wait for ever.
+            logger.exception("gateway.handshake_failed")
+            if self.charger is None:
+                self.refuse(500, "This handshake could not be served; it is in our log.", {})
+            else:
+                self.fail("the handshake could not be served")
+
+    def _checked(self, request: Request) -> Response:
+        """Have the library look at a handshake, but for the subprotocols, which the gateway chooses.
+
+        The library would refuse a list that it cannot read; an empty one is as good as none.
+        """
+        offered = request.headers.get_all(SUBPROTOCOLS)
+        if offered:
+            del request.headers[SUBPROTOCOLS]
+        response = self.conn.accept(request)
+        for value in offered:
+            request.headers[SUBPROTOCOLS] = value
+        return response
 
     def _send_response(self) -> None:
         self.handshake_complete = True
@@ -94,16 +119,30 @@ class ChargerProtocol(WebSocketsSansIOProtocol):
             return False
         self.charger = charger
         if subprotocol is not None:
-            self.response.headers["Sec-WebSocket-Protocol"] = subprotocol
+            self.response.headers[SUBPROTOCOLS] = subprotocol
         self.handshake_complete = True
         self.conn.send_response(self.response)
         self.transport.write(b"".join(self.conn.data_to_send()))
-        self._by_library = bool(self.conn.reader.buffer)
         # What was needed for the handshake only would otherwise stay for the weeks that a charger stays.
         del self.request, self.response
         self.frames = []
         self.last_frame = time.monotonic()
+        if self.read_paused:
+            # Served when the gateway has done with the handshake, which it does in one go from here.
+            self.loop.call_soon(self._catch_up)
         return True
+
+    def _hold_back(self, data: bytes) -> None:
+        """Keep what a charger sends before it is let in (RFC 6455 4.1 tells it to wait; some do not)."""
+        self._rest += data
+        self._pause()
+
+    def _catch_up(self) -> None:
+        """Read what came before the charger was let in, and then go on."""
+        data, self._rest = self._rest, b""
+        self._read_on()
+        if self.charger is not None:
+            self.data_received(data)
 
     def watch(self, ping_seconds: float, silence_seconds: float) -> None:
         """Ping every `ping_seconds`; who never answers pings must send something every `silence_seconds`.
@@ -122,18 +161,22 @@ class ChargerProtocol(WebSocketsSansIOProtocol):
         self._tick = None
         if self.close_sent or self.transport.is_closing():
             return
-        now = time.monotonic()
-        heard = now - self.last_frame
-        if self.awaiting_pong and heard > self.ping_seconds:
-            if self.ponged:
-                self.fail("no answer to a ping")
-                return
-            if heard > self.silence_seconds:
-                self.fail("neither pongs nor messages")
-                return
-        self.awaiting_pong = True
-        self.conn.send_ping(b"ohm")
-        self.transport.write(b"".join(self.conn.data_to_send()))
+        if self._stuck and not self.writable.is_set():
+            self.fail("it does not read what it is sent")
+            return
+        self._stuck = not self.writable.is_set()
+        if not self.read_paused:  # else it is not heard because we do not listen
+            heard = time.monotonic() - self.last_frame
+            if self.awaiting_pong and heard > self.ping_seconds:
+                if self.ponged:
+                    self.fail("no answer to a ping")
+                    return
+                if heard > self.silence_seconds:
+                    self.fail("neither pongs nor messages")
+                    return
+            self.awaiting_pong = True
+            self.conn.send_ping(b"ohm")
+            self.transport.write(b"".join(self.conn.data_to_send()))
         self._tick = self.loop.call_later(self.ping_seconds, self._ping)
 
     async def send(self, message: ASGISendEvent) -> None:
@@ -141,6 +184,13 @@ class ChargerProtocol(WebSocketsSansIOProtocol):
         await super().send(message)
         if message["type"] == "websocket.close" and not self.writable.is_set():
             self.transport.abort()
+
+    def handle_ping(self) -> None:
+        """Answer a ping, as the library has prepared it; not when we are leaving."""
+        if self.is_charger and self.close_sent:
+            self.conn.data_to_send()
+        else:
+            super().handle_ping()
 
     def handle_pong(self, event: Frame) -> None:
         """Take a pong as a sign of life."""
@@ -157,6 +207,9 @@ class ChargerProtocol(WebSocketsSansIOProtocol):
         whole frame at a time, so that it always stands at the beginning of a frame.
         """
         if self.charger is None or self._by_library:
+            if self.is_charger and not self.handshake_complete:
+                self._hold_back(data)
+                return
             super().data_received(data)
             if self.conn.handshake_exc is not None and not self.handshake_initiated:
                 # The library has written its refusal (lines too long, no HTTP); uvicorn would never send it.
@@ -173,6 +226,8 @@ class ChargerProtocol(WebSocketsSansIOProtocol):
                 return
             if end - payload > self.config.ws_max_size:
                 self._by_library = True
+                if data[start + 1] & 0x80 and len(data) > payload:
+                    self._refused = apply_mask(data[payload : payload + SHOWN], data[payload - 4 : payload])
                 super().data_received(data[start:])
                 return
             if first == TEXT_FRAME and not self._fragmented and data[start + 1] & 0x80:
@@ -198,40 +253,60 @@ class ChargerProtocol(WebSocketsSansIOProtocol):
         try:
             text = str(data, "utf-8")
         except UnicodeDecodeError:
-            self.close(1007, "the frame is not UTF-8")
+            why = "the frame is not UTF-8"
+            self.charger.frame_refused(data[:SHOWN], 1007, why)
+            self.close(1007, why)
             return
         self.last_frame = time.monotonic()
         self.awaiting_pong = False
         waiting = self.charger.frame_received(text)
-        if waiting >= PAUSE_AT and not self.read_paused:
-            self.read_paused = True
-            self.transport.pause_reading()
+        if waiting >= PAUSE_AT:
+            self._pause()
 
     def resume(self, waiting: int) -> None:
         """Read on, once the connection has caught up."""
-        if self.read_paused and waiting <= RESUME_AT and not self.disconnected:
-            self.read_paused = False
-            self.transport.resume_reading()
+        if self.read_paused and waiting <= RESUME_AT:
+            self._read_on()
 
     def stop_reading(self) -> None:
         """Take no more frames: the server stops."""
-        if not self.disconnected and not self.transport.is_closing():
+        self._stopping = True
+        self._pause()
+
+    def pause_writing(self) -> None:
+        """Wait with everything while the charger does not read: its answers must not pile up here."""
+        super().pause_writing()
+        if self.charger is not None:
+            self._pause()
+            self._holding = True
+            self.charger.hold()
+
+    def resume_writing(self) -> None:
+        """Go on when the charger has read."""
+        super().resume_writing()
+        if self._holding and self.charger is not None:
+            self._holding = False
+            self.resume(self.charger.release())
+
+    def _pause(self) -> None:
+        if not self.read_paused and not self.disconnected and not self.transport.is_closing():
             self.read_paused = True
             self.transport.pause_reading()
 
+    def _read_on(self) -> None:
+        """Read on, unless there is another reason not to."""
+        if self.disconnected or self.transport.is_closing():
+            return
+        if self.writable.is_set() and not self._stopping:
+            self.read_paused = False
+            self.transport.resume_reading()
+
     def send_frame(self, text: str) -> bool:
-        """Send a text frame; False when the socket does not take any more (RFC 6455 5.2, unmasked)."""
+        """Send a text frame; False when the socket does not take any more."""
         if self.close_sent or self.disconnected or self.conn.state is not OPEN:
             return False
         payload = text.encode()
-        length = len(payload)
-        if length < 126:
-            header = bytes((0x81, length))
-        elif length < 65_536:
-            header = b"\x81\x7e" + length.to_bytes(2, "big")
-        else:
-            header = b"\x81\x7f" + length.to_bytes(8, "big")
-        self.transport.write(header + payload)
+        self.transport.write(text_header(len(payload)) + payload)
         return True
 
     def close(self, code: int, reason: str) -> None:
@@ -247,7 +322,14 @@ class ChargerProtocol(WebSocketsSansIOProtocol):
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
-        self.close_timer = self.loop.call_later(CLOSE_SECONDS, self.transport.close)
+        self.close_timer = self.loop.call_later(CLOSE_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        """End a socket whose peer has not answered the close; one that does not even read is cut off."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     def fail(self, reason: str) -> None:
         """End a socket whose peer is thought dead: it would not answer a close."""
@@ -266,7 +348,13 @@ class ChargerProtocol(WebSocketsSansIOProtocol):
         if not self.close_sent:
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.close_sent = True
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close when what was written has left; a peer that does not read it is cut off after a while."""
         self.transport.close()
+        if self.close_timer is None and self.transport.get_write_buffer_size():
+            self.close_timer = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
     def handle_parser_exception(self) -> None:
         """End a socket that breaks RFC 6455: frames too long (1009), unmasked, fragments out of order."""
@@ -277,9 +365,12 @@ class ChargerProtocol(WebSocketsSansIOProtocol):
         sent = self.conn.close_sent
         if sent is not None:
             self.why = self.why or f"closed by us: {sent.code} {sent.reason}".strip()
+            if self.charger is not None:
+                beginning = self._refused or b"".join(self.frames)[:SHOWN]
+                self.charger.frame_refused(beginning, sent.code, sent.reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        self.transport.close()
+        self._hang_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the connection how the socket ended."""
@@ -298,6 +389,9 @@ class ChargerProtocol(WebSocketsSansIOProtocol):
         if charger is not None:
             code, reason = self._how_it_ended(exc)
             charger.closed(code, reason)
+            if self._holding:
+                # Served all the same, though nobody hears the answers: it may be a last stop.
+                charger.release()
 
     def _how_it_ended(self, exc: Exception | None) -> tuple[int, str]:
         received, sent = self.conn.close_rcvd, self.conn.close_sent
@@ -320,32 +414,14 @@ class ChargerProtocol(WebSocketsSansIOProtocol):
             self.transport.close()
 
     @property
+    def is_open(self) -> bool:
+        """Whether frames go both ways: let in, and neither side has begun to close."""
+        return self.charger is not None and not self.close_sent and not self.transport.is_closing()
+
+    @property
     def secure(self) -> bool:
         """Whether this socket itself is TLS."""
         return self.scheme == "wss"
-
-
-def frame_bounds(data: bytes, start: int) -> tuple[int, int, int]:
-    """Return the first byte of the frame at `start`, where its payload begins, and where it ends.
-
-    The end is 0 while the header is not complete (RFC 6455 5.2).
-    """
-    have = len(data) - start
-    if have < 2:
-        return 0, 0, 0
-    masked, length = data[start + 1] & 0x80, data[start + 1] & 0x7F
-    payload = start + (6 if masked else 2)
-    if length == 126:
-        if have < 4:
-            return 0, 0, 0
-        length = int.from_bytes(data[start + 2 : start + 4], "big")
-        payload += 2
-    elif length == 127:
-        if have < 10:
-            return 0, 0, 0
-        length = int.from_bytes(data[start + 2 : start + 10], "big")
-        payload += 8
-    return data[start], payload, payload + length
 
 
 def protocol_class(gateway: "Gateway") -> type[ChargerProtocol]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hmac
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
@@ -21,6 +21,13 @@ router = APIRouter(tags=["Operations"])
 JOB_STATES = ("todo", "doing", "failed")
 
 
+class Neighbours(Protocol):
+    """What connects several processes."""
+
+    def fault(self) -> str | None:
+        """Tell what is wrong with it; None when all is well."""
+
+
 class Health(BaseModel):
     """The process answers."""
 
@@ -37,10 +44,14 @@ class Check(BaseModel):
 
 
 class Readiness(BaseModel):
-    """The state of the server and of each of its parts."""
+    """The state of the server and of each of its parts; `redis` is one of several processes.
 
-    status: Literal["ready", "not ready"]
-    checks: dict[Literal["database", "schema", "jobs", "gateway"], Check]
+    Without Redis a process works on with its own chargers: then it is `degraded`, and that is no fault for
+    which a load balancer should take it out.
+    """
+
+    status: Literal["ready", "degraded", "not ready"]
+    checks: dict[Literal["database", "schema", "jobs", "gateway", "redis"], Check]
 
 
 @router.get("/health")
@@ -55,7 +66,10 @@ async def get_health() -> Health:
     responses={503: {"model": Readiness, "description": "A part cannot do its work."}},
 )
 async def get_readiness(request: Request) -> Response:
-    """Tell whether the server can do its work: 200, or 503 with the state of each part."""
+    """Tell whether the server can do its work: 200, or 503 with the state of each part.
+
+    `degraded` is 200 as well: Redis is away, and chargers of other processes cannot be reached from here.
+    """
     checks = {
         "database": await _database(request),
         "schema": await _schema(request),
@@ -63,8 +77,14 @@ async def get_readiness(request: Request) -> Response:
         "gateway": _gateway(request),
     }
     good = all(check["ok"] for check in checks.values())
-    body = {"status": "ready" if good else "not ready", "checks": checks}
-    return json_response(body, 200 if good else 503)
+    status = "ready" if good else "not ready"
+    neighbours: Neighbours | None = getattr(request.app.state, "neighbours", None)
+    if neighbours is not None:
+        fault = neighbours.fault()
+        checks["redis"] = {"ok": fault is None, "detail": fault or "answers"}
+        if good and fault is not None:
+            status = "degraded"
+    return json_response({"status": status, "checks": checks}, 200 if good else 503)
 
 
 @router.get(

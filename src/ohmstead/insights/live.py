@@ -3,7 +3,8 @@
 The client speaks first: `{"token", "topics", "since"?: {"epoch", "version"}, "charger"?}`. It is
 answered `welcome`, then a `snapshot` of each topic (in pieces; `more` says that another follows) or,
 with a `since` that the buffer still covers, the events it missed; then an `event` for each thing that
-happens. A `since` that is not covered is answered `resync`, and snapshots follow.
+happens. A `since` that is not covered is answered `resync`, and snapshots follow; so it is later on, when
+events of another process are known to be missing.
 
 Close codes: 4400 the first message cannot be read, 4401 no valid token (any more), 4403 not allowed
 or the scope changed, 4408 the client reads too slowly, 1001 the server stops, 1013 the database is away.
@@ -32,7 +33,7 @@ from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Unauthenticated, Unavailable
 from ohmstead.core.http import Schema, utc_z
-from ohmstead.core.live import TAIL_ONLY, LiveBus, Numbered, Subscription, Topic
+from ohmstead.core.live import RESYNC, TAIL_ONLY, LiveBus, Numbered, Subscription, Topic
 from ohmstead.core.text import Text
 from ohmstead.insights.snapshots import Snapshot
 
@@ -193,7 +194,12 @@ class Listener:
                 await self._send_event(numbered, hello.charger)
                 version = max(version, numbered.version)
         while (numbered_or_end := await subscription.queue.get()) is not None:
-            if numbered_or_end.version > version:
+            if numbered_or_end.event is RESYNC:
+                version = numbered_or_end.version
+                await self._send({"type": "resync"})
+                async for message in self._snapshot(hello, principal, version):
+                    await self._send(message)
+            elif numbered_or_end.version > version:
                 await self._send_event(numbered_or_end, hello.charger)
         raise Closing(*ENDED[subscription.closed or "shutdown"])
 

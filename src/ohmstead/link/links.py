@@ -4,17 +4,33 @@ The gateway puts each socket in; everything above asks by the charger's id and d
 the socket is held.
 """
 
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from ohmstead.core.errors import Conflict
+from ohmstead.core.errors import Conflict, Kind
+
+caller_left: ContextVar[asyncio.Future[None] | None] = ContextVar("caller_left", default=None)
+"""Done when whoever asks has gone: a call that still waits for its turn then is not sent any more."""
 
 
 class ChargerOffline(Conflict):
     """The charger is not connected, or left before it answered."""
 
     code = "ChargerOffline"
+
+
+class ChargerBusy(ChargerOffline):
+    """The call was not sent: others have kept the charger busy for too long, or too many wait.
+
+    Who can do without the answer of an absent charger can do without this one; trying again is safe.
+    """
+
+    kind = Kind.TOO_MANY
+    code = "ChargerBusy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +64,32 @@ class ChargerLink(Protocol):
     async def call(self, action: str, payload_json: bytes, *, wait_seconds: float | None = None) -> Answer:
         """Send a CALL with this payload, byte for byte, and wait for its answer.
 
-        Calls to one charger go out one at a time (OCPP-J 4.1.1), in the order asked; `wait_seconds`
-        counts from when it is sent. Raises `ChargerOffline` when the charger leaves first.
+        Calls to one charger go out one at a time (OCPP-J 4.1.1), in the order asked. `wait_seconds` is
+        how long to wait for the turn at most, and then, counted anew, for the answer. Raises
+        `ChargerOffline` when the charger leaves first, and `ChargerBusy` when the turn does not come or
+        whoever asks has gone (`caller_left`): then it was not sent.
         """
 
 
+class Beyond(Protocol):
+    """The way to the chargers that are connected to other processes."""
+
+    async def call(
+        self, charger_id: str, action: str, payload_json: bytes, *, wait_seconds: float | None = None
+    ) -> Answer:
+        """Put a CALL to a charger; see `ChargerLink.call`."""
+
+    def disconnect(self, charger_id: str, reason: str) -> None:
+        """Close every socket of the charger at other processes."""
+
+
 class Links:
-    """The chargers that are connected to this process."""
+    """The chargers that are connected to this process, and the way to all others (`beyond`)."""
 
     def __init__(self) -> None:
         self._links: dict[str, ChargerLink] = {}
+        self.beyond: Beyond | None = None
+        self._close_waiting: Callable[[str, str], None] | None = None
 
     def __len__(self) -> int:
         return len(self._links)
@@ -76,17 +108,48 @@ class Links:
         return True
 
     def get(self, charger_id: str) -> ChargerLink | None:
-        """Return the charger's socket, or None when it is away."""
+        """Return the charger's socket, or None when this process does not have it."""
         return self._links.get(charger_id)
+
+    def on_disconnect(self, close_waiting: Callable[[str, str], None]) -> None:
+        """Have this called, with the charger's id and why, to close the sockets that are not attached."""
+        self._close_waiting = close_waiting
+
+    def disconnect(self, charger_id: str, reason: str) -> None:
+        """Close every socket of a charger: its own, those that wait beside it, those on their way in.
+
+        Also those at other processes.
+        """
+        self.disconnect_here(charger_id, reason)
+        if self.beyond is not None:
+            self.beyond.disconnect(charger_id, reason)
+
+    def disconnect_here(self, charger_id: str, reason: str) -> None:
+        """Close every socket of a charger at this process."""
+        if self._close_waiting is not None:
+            self._close_waiting(charger_id, reason)
+        link = self._links.get(charger_id)
+        if link is not None:
+            link.disconnect(reason)
 
     async def call(
         self, charger_id: str, action: str, payload_json: bytes, *, wait_seconds: float | None = None
     ) -> Answer:
-        """Send a CALL to a charger and wait for its real answer. Raises `ChargerOffline`."""
+        """Send a CALL to a charger, whichever process holds it, and wait for its answer.
+
+        See `ChargerLink.call`.
+        """
         link = self._links.get(charger_id)
-        if link is None:
-            raise ChargerOffline(
-                f"Charger {charger_id} is not connected.",
-                detail="Commands reach a charger only while its socket is open. Try again when it is online.",
-            )
-        return await link.call(action, payload_json, wait_seconds=wait_seconds)
+        if link is not None:
+            return await link.call(action, payload_json, wait_seconds=wait_seconds)
+        if self.beyond is None:
+            raise not_connected(charger_id)
+        return await self.beyond.call(charger_id, action, payload_json, wait_seconds=wait_seconds)
+
+
+def not_connected(charger_id: str) -> ChargerOffline:
+    """Return the error of a command to a charger that is away."""
+    return ChargerOffline(
+        f"Charger {charger_id} is not connected.",
+        detail="Commands reach a charger only while its socket is open. Try again when it is online.",
+    )

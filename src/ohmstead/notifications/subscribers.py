@@ -71,6 +71,8 @@ async def charger_went_offline(context: JobContext, *, charger_id: str, connecti
         charger = await _charger(session, charger_id)
         if charger is None or charger.online or charger.retired_at is not None:
             return
+        if charger.unregistered_since is not None:  # nobody's: nobody misses it
+            return
         if charger.last_seen is not None and charger.last_seen > went + SEEN_SLACK:
             return
         await raise_alert(

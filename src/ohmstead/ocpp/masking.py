@@ -29,6 +29,8 @@ _PUNCTUATION: Final = re.compile(r"[\W_]+")
 
 # Every level of JSON text inside JSON text doubles its backslashes: nobody honest goes this deep.
 _DEEPEST: Final = 8
+# Nor this deep in objects and arrays: what lies deeper is hidden whole.
+_DEEPEST_CONTAINER: Final = 64
 
 
 def mask(action: str | None, text: str) -> str:
@@ -43,7 +45,7 @@ def mask(action: str | None, text: str) -> str:
 
 
 def mask_url(url: str) -> str:
-    """A URL, or text with URLs in it, without passwords (`ftp://user:***@host`) and signatures.
+    """A URL, or text with URLs in it, without passwords (`ftp://user:***@host`), signatures and signed paths.
 
     A password with an unescaped slash is found too, unless it looks like a port (`host:123/...`).
     """
@@ -54,6 +56,7 @@ def mask_url(url: str) -> str:
         for index in range(2, len(parts), 2):
             parts[index] = _mask_userinfo(parts[index])
         url = "".join(parts)
+    url = _SIGNED_PATH.sub(rf"\1{MASK}", url)
     return _QUERY_MEMBER.sub(_mask_query_member, url)
 
 
@@ -78,6 +81,19 @@ def _suspicious(text: str) -> bool:
     return False
 
 
+def _plain(name: str) -> str:
+    return _PUNCTUATION.sub("", name.lower())
+
+
+def _is_secret(plain: str) -> bool:
+    return any(word in plain for word in _SECRET_WORDS)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether the value of a configuration key, or of a member, of this name is a secret."""
+    return _is_secret(_plain(name).replace("idtoken", ""))
+
+
 # --- URLs ---------------------------------------------------------------------------------------
 
 # PHP writes "http:\/\/" in JSON.
@@ -85,6 +101,8 @@ _AUTHORITY_START: Final = re.compile(r"(:\\*/\\*/)")
 _URL_END: Final = re.compile(r"[\s\"]")
 _PATH_START: Final = re.compile(r"[/?#\\]")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
+# Our own links to files: whoever has the 48 characters may use them.
+_SIGNED_PATH: Final = re.compile(r"(/(?:files|uploads)\\*/)[A-Za-z0-9_-]{48}(?![A-Za-z0-9_-])")
 _QUERY_MEMBER: Final = re.compile(r"([?&;#])([\w.%-]{1,64})=([^&#\s\"<>]+)")
 
 
@@ -122,6 +140,26 @@ _TOKEN: Final = re.compile(
 )
 
 
+# Takes control characters within strings. One for all: making one takes longer than using it.
+_LENIENT: Final = json.JSONDecoder(strict=False)
+
+
+class _Member:
+    """What the name of an object's member says of its values; found once, however many follow."""
+
+    __slots__ = ("is_data", "is_key", "is_secret", "is_value")
+
+    def __init__(self, name: str) -> None:
+        plain = _plain(name)
+        self.is_data = name.lower() == "data"
+        self.is_key = plain == "key"
+        self.is_secret = _is_secret(plain.replace("idtoken", ""))
+        self.is_value = plain == "value"
+
+
+_NAMELESS: Final = _Member("")
+
+
 class _Container:
     """An object or array that the scan is inside of."""
 
@@ -131,7 +169,7 @@ class _Container:
         self.start = start
         self.is_object = is_object
         self.after_colon = False
-        self.member = ""
+        self.member = _NAMELESS
         # For objects such as {"key": "AuthorizationKey", "value": "..."}, with the two in either order.
         self.has_key = False
         self.secret_key = False
@@ -139,7 +177,10 @@ class _Container:
 
 
 class _Scan:
-    """One pass over the tokens of JSON text, which may be cut off or broken; collects the replacements."""
+    """One pass over the tokens of JSON text, which may be cut off or broken; collects the replacements.
+
+    The work for a token does not depend on how much lies around it: chargers may send the worst of texts.
+    """
 
     def __init__(self, text: str, hide_keyless: bool, depth: int) -> None:
         self.text = text
@@ -147,10 +188,18 @@ class _Scan:
         self.depth = depth
         self.edits: list[tuple[int, int, str]] = []
         self.stack: list[_Container] = []
+        # How many containers deeper than is looked into, and where the outermost of those begins.
+        self.too_deep = 0
+        self.deep_start = 0
 
     def run(self) -> str:
         for found in _TOKEN.finditer(self.text):
-            self._token(found.group(), found.start(), found.end())
+            if self.too_deep:
+                self._skip(found.group(), found.end())
+            else:
+                self._token(found.group(), found.start(), found.end())
+        if self.too_deep:
+            self.edits.append((self.deep_start, len(self.text), _QUOTED_MASK))
         while self.stack:
             self._close(len(self.text))
         return self._edited()
@@ -159,43 +208,57 @@ class _Scan:
         top = self.stack[-1] if self.stack else None
         first = token[0]
         if first in "{[":
-            self.stack.append(_Container(start, first == "{"))
+            if len(self.stack) == _DEEPEST_CONTAINER:
+                self.too_deep, self.deep_start = 1, start
+            else:
+                self.stack.append(_Container(start, first == "{"))
         elif first in "}]":
             if self.stack:
                 self._close(end)
         elif top is None:
             if first == '"':
-                self._string("", token, start, end)
+                self._string(_NAMELESS, token, start, end)
         elif first == ":":
             top.after_colon = True
         elif first == ",":
             top.after_colon = False
         elif top.is_object and not top.after_colon:
             if first == '"':
-                top.member = _decoded(token)
-                self._string("", token, start, end)
+                top.member = _Member(_decoded(token))
+                self._string(_NAMELESS, token, start, end)
         else:
-            self._value(top, start, end)
+            self._value(top, token, start, end)
             if first == '"':
-                self._string(top.member if top.is_object else "", token, start, end)
+                self._string(top.member if top.is_object else _NAMELESS, token, start, end)
 
-    def _value(self, top: _Container, start: int, end: int) -> None:
-        """A whole value of an object's member, be it text, number, object or array."""
+    def _skip(self, token: str, end: int) -> None:
+        """Look for the end of what lies too deep, and hide it."""
+        first = token[0]
+        if first in "{[":
+            self.too_deep += 1
+        elif first in "}]":
+            self.too_deep -= 1
+            if not self.too_deep:
+                self.edits.append((self.deep_start, end, _QUOTED_MASK))
+
+    def _value(self, top: _Container, token: str | None, start: int, end: int) -> None:
+        """A whole value of an object's member: a text or a number; of an object or array `token` is None."""
         if not top.is_object:
             return
-        plain = _plain(top.member)
-        if _is_secret(plain.replace("idtoken", "")):
+        member = top.member
+        if member.is_secret:
             self.edits.append((start, end, _QUOTED_MASK))
-        elif plain == "key":
+        elif member.is_key:
             top.has_key = True
-            top.secret_key = top.secret_key or _is_secret(_plain(_decoded(self.text[start:end])))
-        elif plain == "value":
+            # A key that is no text cannot be read, so the value is taken for a secret.
+            top.secret_key = top.secret_key or token is None or _is_secret(_plain(_decoded(token)))
+        elif member.is_value:
             top.values.append((start, end))
 
-    def _string(self, member: str, token: str, start: int, end: int) -> None:
+    def _string(self, member: _Member, token: str, start: int, end: int) -> None:
         """Look into a text: for JSON in it, as in the data of a DataTransfer, and for URLs."""
         decoded = _decoded(token)
-        if member.lower() == "data" or decoded.lstrip()[:1] in ("{", "["):
+        if member.is_data or decoded.lstrip()[:1] in ("{", "["):
             masked = _mask_text(decoded, self.hide_keyless, self.depth + 1)
         else:
             masked = mask_url(decoded)
@@ -207,7 +270,7 @@ class _Scan:
         if closed.secret_key or (self.hide_keyless and not closed.has_key):
             self.edits += [(start, stop, _QUOTED_MASK) for start, stop in closed.values]
         if self.stack:
-            self._value(self.stack[-1], closed.start, end)
+            self._value(self.stack[-1], None, closed.start, end)
 
     def _edited(self) -> str:
         parts: list[str] = []
@@ -233,7 +296,7 @@ def _decoded(token: str) -> str:
     if "\\" not in raw:
         return raw
     try:
-        value = json.loads(f'"{raw}"', strict=False)
+        value = _LENIENT.decode(f'"{raw}"')
     except ValueError:
         return raw
     return value if isinstance(value, str) else raw
@@ -247,22 +310,15 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _plain(name: str) -> str:
-    return _PUNCTUATION.sub("", name.lower())
-
-
-def _is_secret(plain: str) -> bool:
-    return any(word in plain for word in _SECRET_WORDS)
-
-
 # --- Text that is not JSON ----------------------------------------------------------------------
 
 _NAME: Final = (
     r"(?:password|passwd|secret|(?<!id)token|psk|authorization[_ -]?key|private[_ -]?key|api[_ -]?key)"
 )
-_SEPARATOR: Final = r"[\w.-]{0,64}\\*[\"']?\s*[:=]\s*"
+# What follows a part is never in it, so none of them (`+`) tries again with less: the text may be hostile.
+_SEPARATOR: Final = r"[\w.-]{0,64}+\\*+[\"']?+\s*+[:=]\s*+"
 # In quotes of JSON inside JSON, in double quotes, in single quotes, or bare up to the next delimiter.
-_LOOSE_VALUE: Final = r"(?:\\+\"[^\"]*\"?|\"(?:[^\"\\]|\\.)*\"?|'[^']*'?|[^\s\"'\\,;&}\]][^,;&}\]\r\n]*)"
+_LOOSE_VALUE: Final = r"(?:\\++\"[^\"]*\"?|\"(?:[^\"\\]|\\.)*\"?|'[^']*'?|[^\s\"'\\,;&}\]][^,;&}\]\r\n]*)"
 _FLAGS: Final = re.IGNORECASE | re.DOTALL
 _SECRET_NAME: Final = re.compile(_NAME, _FLAGS)
 _SECRET_PAIR: Final = re.compile(f"({_NAME}{_SEPARATOR}){_LOOSE_VALUE}", _FLAGS)

@@ -12,6 +12,7 @@ from ohmstead.core.paging import Page, Paging
 from ohmstead.core.text import Text
 from ohmstead.stations import chargers_queries as queries
 from ohmstead.stations import chargers_service as service
+from ohmstead.stations.adoption import boot_again
 from ohmstead.stations.chargers_schemas import (
     ChargerChange,
     ChargerIn,
@@ -109,7 +110,9 @@ async def get_charger(
 @router.put(
     "/{charger_id}",
     response_model_exclude_unset=True,
-    responses=refuses(409, "A connector with a history cannot be removed."),
+    responses=refuses(
+        409, "A connector with a history cannot be removed, nor `simulated` changed with sessions."
+    ),
 )
 async def change_charger(
     *,
@@ -125,10 +128,15 @@ async def change_charger(
 
     After a change of what a connection was admitted by (credentials, profile, registration, station,
     retirement) the charger's socket is closed, and it connects as what it is now.
+
+    A charger that came by itself (`unregistered_since`) is adopted by giving it a station or a business, or
+    by its registration: it is accepted unless that says otherwise, and asked to boot.
     """
     key = request.app.state.settings.signing_key
     written = await service.change_charger(session, principal, now, charger_id, body, key=key)
-    if written.reconnect:
+    if written.adopted:
+        tasks.add_task(boot_again, request.app.state.commands, charger_id)
+    elif written.reconnect:
         reason = "the charger is retired" if written.charger.retired_at else "the charger's settings changed"
         tasks.add_task(disconnect, request.app.state.links, [charger_id], reason)
     return await _answer(request, session, written)
@@ -152,9 +160,13 @@ async def delete_charger(
     session: UnitOfWork,
     principal: Manager,
     charger_id: ChargerId,
+    simulated: Annotated[
+        Literal["true"] | None,
+        Query(description="Must be `true`: the charger is a simulated one, delete its sessions too."),
+    ] = None,
 ) -> None:
     """Delete a charger that never had a session; one with a history is refused (409): retire it."""
-    await service.delete_charger(session, principal, charger_id)
+    await service.delete_charger(session, principal, charger_id, simulated=simulated is not None)
     tasks.add_task(disconnect, request.app.state.links, [charger_id], "the charger was deleted")
 
 

@@ -3,7 +3,17 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AliasChoices, Discriminator, Field, StrictInt, StringConstraints, Tag
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    Discriminator,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StringConstraints,
+    Tag,
+)
 
 from ohmstead.core.http import Schema, UtcTime
 from ohmstead.core.text import Text
@@ -22,8 +32,12 @@ ConnectorType = Annotated[
 ]
 Phases = Annotated[StrictInt, Field(ge=1, le=3)]
 MaxPower = Annotated[
-    float, Field(gt=0, le=99_999, allow_inf_nan=False), AfterValidator(lambda power: round(power, 3))
+    StrictFloat,
+    Field(ge=0.001, le=99_999, allow_inf_nan=False),
+    AfterValidator(lambda power: round(power, 3)),
 ]
+"""In kW, kept to the watt."""
+Nameplate = Annotated[Text, StringConstraints(min_length=1, max_length=50)]
 
 
 class ConnectorIn(Schema):
@@ -72,6 +86,9 @@ class ChargerIn(Schema):
         None, description="The business of a charger without a station; else that of the station."
     )
     name: Name | None = None
+    vendor: Nameplate | None = Field(None, description="As far as it is known; its boot tells it anew.")
+    model: Nameplate | None = Field(None, description="As `vendor`.")
+    serial_number: Nameplate | None = Field(None, description="As `vendor`, if its boot names one.")
     status: StationStatus = StationStatus.ACTIVE
     connectors: Connectors = 1
     registration: Registration = Registration.ACCEPTED
@@ -80,8 +97,9 @@ class ChargerIn(Schema):
     password: Password | None = Field(
         None, description="For profiles 1 and 2; when it is left out one is made and answered, once."
     )
-    tolerant: bool = Field(False, description="Leave out unknown members of its messages and note it.")
-    simulated: bool = Field(False, description="Keep it out of all figures.")
+    tolerant: StrictBool = Field(False, description="Leave out unknown members of its messages and note it.")
+    simulated: StrictBool = Field(False, description="Keep it out of all figures.")
+    free_vend: StrictBool = Field(False, description="Charge without a known tag; blocked tags stay blocked.")
 
 
 class ChargerChange(Schema):
@@ -90,6 +108,9 @@ class ChargerChange(Schema):
     station_id: UUID | None = None
     backoffice_id: UUID | None = Field(None, description="Only a SystemAdmin; without a station only.")
     name: Name | None = None
+    vendor: Nameplate | None = Field(None, description="Until its next boot tells it anew.")
+    model: Nameplate | None = Field(None, description="As `vendor`.")
+    serial_number: Nameplate | None = Field(None, description="As `vendor`, if its boot names one.")
     status: StationStatus = unset()
     connectors: Connectors = unset(
         description="A list is merged by number. A number makes sure that 1 to n exist and removes those"
@@ -99,10 +120,13 @@ class ChargerChange(Schema):
     ocpp_version: Version = unset()
     security_profile: SecurityProfile = unset()
     password: Password | None = None
-    new_password: bool = Field(False, description="Make a new password and answer it, once.")
-    tolerant: bool = unset()
-    simulated: bool = unset()
-    retired: bool = unset(description="A retired charger is refused at its handshake and keeps its history.")
+    new_password: StrictBool = Field(False, description="Make a new password and answer it, once.")
+    tolerant: StrictBool = unset()
+    simulated: StrictBool = unset(description="Only while it had no session of the other kind.")
+    free_vend: StrictBool = unset(description="Charge without a known tag; blocked tags stay blocked.")
+    retired: StrictBool = unset(
+        description="A retired charger is refused at its handshake and keeps its history."
+    )
 
 
 class ConnectorOut(Schema):
@@ -134,9 +158,10 @@ class StationName(Schema):
 
 
 class ChargerOut(Schema):
-    """A charger. `vendor` to `firmware_version` are of its last BootNotification.
+    """A charger. `vendor` to `meter_serial_number` are of its last BootNotification, or of an operator.
 
-    `whole` is connector 0: what the charger tells of itself as a whole (OCPP 1.6 4.9).
+    `whole` is connector 0: what the charger tells of itself as a whole (OCPP 1.6 4.9). A charger with
+    `unregistered_since` came by itself: whoever gives it a station or a business adopts it.
     """
 
     id: str
@@ -166,6 +191,9 @@ class ChargerOut(Schema):
     last_boot_at: UtcTime | None
     simulated: bool
     tolerant: bool
+    free_vend: bool
+    unregistered_since: UtcTime | None
+    unregistered_from: str | None
     retired_at: UtcTime | None
     created_at: UtcTime
     updated_at: UtcTime

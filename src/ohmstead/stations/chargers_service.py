@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import quote
 from uuid import UUID
 
 from sqlalchemy import delete, select, text
@@ -13,10 +14,10 @@ from ohmstead.accounts.models import Role
 from ohmstead.accounts.passwords import new_secret, secret_hash
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.errors import Conflict, Forbidden, Invalid
-from ohmstead.stations import connectors, history
+from ohmstead.stations import connectors, credentials, history
 from ohmstead.stations.chargers_queries import get_charger
 from ohmstead.stations.chargers_schemas import ChargerChange, ChargerIn
-from ohmstead.stations.models import Charger
+from ohmstead.stations.models import Charger, Registration
 from ohmstead.stations.queries import get_station
 from ohmstead.stations.service import counted, owner_of_new, require_backoffice, touch
 
@@ -41,12 +42,14 @@ READ_AT_CONNECT = (
 class Written:
     """A charger that was written. `password` is set when we made it: the only time that it is known.
 
-    `reconnect` says that its connection holds what is no longer true.
+    `reconnect` says that its connection holds what is no longer true, `adopted` that it was taken on just
+    now: it is to boot again.
     """
 
     charger: Charger
     password: str | None = None
     reconnect: bool = False
+    adopted: bool = False
 
 
 async def create_charger(
@@ -112,34 +115,86 @@ async def change_charger(
     """Merge a change into a charger: what was not given stays.
 
     Raises `NotFound`, `Forbidden`, `Invalid` (a password that the profile needs) and `Conflict` (a
-    connector with a history). `key` as for `create_charger`.
+    connector with a history, sessions that forbid to change `simulated`). `key` as for `create_charger`.
     """
     if change.station_id is not None:  # stations are locked before chargers, as by a station that moves
         await get_station(session, principal, change.station_id, lock=True)
     charger = await get_charger(session, principal, charger_id, lock=True)
     given = change.model_fields_set
     before = {name: getattr(charger, name) for name in READ_AT_CONNECT}
+    if "simulated" in given and change.simulated != charger.simulated:
+        await _require_sessions_of_its_kind(session, charger)
     await _move(session, principal, charger, change)
     plain = given & {
         "name",
+        "vendor",
+        "model",
+        "serial_number",
         "status",
         "registration",
         "ocpp_version",
         "security_profile",
         "tolerant",
         "simulated",
+        "free_vend",
     }
+    adopted = _adopt(charger, change)
     for name in plain:
         setattr(charger, name, getattr(change, name))
     if "retired" in given and change.retired != (charger.retired_at is not None):
         charger.retired_at = now if change.retired else None
     made = _set_password(charger, change, key)
+    if charger.password_hash != before["password_hash"]:
+        await credentials.forget_offers(session, charger.id, now)
     touch(charger, now)
     await session.flush()
     if "connectors" in given:
         await connectors.declare(session, charger.id, change.connectors)
     reconnect = any(getattr(charger, name) != value for name, value in before.items())
-    return Written(charger, made, reconnect)
+    return Written(charger, made, reconnect and not adopted, adopted)
+
+
+def _adopt(charger: Charger, change: ChargerChange) -> bool:
+    """Take on a charger that came by itself, when it is given to somebody or its registration is decided.
+
+    It is accepted unless the change says otherwise, and keeps the password that it sent.
+    """
+    given = change.model_fields_set
+    whose = (
+        ("station_id" in given and change.station_id is not None)
+        or ("backoffice_id" in given and change.backoffice_id is not None)
+        or "registration" in given
+    )
+    if charger.unregistered_since is None or not whose:
+        return False
+    charger.unregistered_since = charger.unregistered_from = None
+    charger.registration = Registration.ACCEPTED
+    return True
+
+
+async def _require_sessions_of_its_kind(session: AsyncSession, charger: Charger) -> None:
+    """Refuse to make a charger simulated, or real, that has sessions as what it is now.
+
+    What is simulated can be deleted with its sessions, and is left out of figures: real sessions must not
+    get there, nor may simulated ones stay with a charger that is real.
+    """
+    sessions = await history.sessions_of_charger(session, charger.id, simulated=charger.simulated)
+    if not sessions:
+        return
+    if charger.simulated:
+        raise Conflict(
+            f"Charger {charger.id} has {counted(sessions, 'simulated session')}, which would stay among real"
+            f" ones. Delete it with them, by DELETE /api/admin/chargers/{quote(charger.id, safe='')}"
+            "?simulated=true, and create it anew.",
+            code="ChargerInUse",
+            fields={"simulated": "it has simulated sessions"},
+        )
+    raise Conflict(
+        f"Charger {charger.id} has {counted(sessions, 'real session')}, which could be deleted with it if it"
+        " were simulated. Create another charger for simulations.",
+        code="ChargerInUse",
+        fields={"simulated": "it has real sessions"},
+    )
 
 
 async def _move(session: AsyncSession, principal: Principal, charger: Charger, change: ChargerChange) -> None:
@@ -188,12 +243,20 @@ def _set_password(charger: Charger, change: ChargerChange, key: str) -> str | No
     return None
 
 
-async def delete_charger(session: AsyncSession, principal: Principal, charger_id: str) -> None:
-    """Delete a charger without sessions, and all that was logged of it. Raises `Conflict` with sessions."""
+async def delete_charger(
+    session: AsyncSession, principal: Principal, charger_id: str, *, simulated: bool = False
+) -> None:
+    """Delete a charger without sessions, and all that was logged of it. Raises `Conflict` with sessions.
+
+    `simulated` says that it must be a simulated one, whose simulated sessions go with it.
+    """
     charger = await get_charger(session, principal, charger_id, lock=True)
-    sessions = await history.sessions_of_charger(session, charger_id)
+    if simulated and not charger.simulated:
+        raise Conflict(f"Charger {charger_id} is not simulated. Nothing was deleted.", code="NotSimulated")
+    sessions = await history.sessions_of_charger(session, charger_id, simulated=False if simulated else None)
     if sessions:
-        raise charger_in_use(charger_id, counted(sessions, "session"))
+        raise charger_in_use(charger_id, counted(sessions, "session"), simulated=charger.simulated)
+    await history.forget_sessions(session, [charger_id])
     await history.forget_traces(session, [charger_id])
     try:
         await session.delete(charger)
@@ -202,11 +265,12 @@ async def delete_charger(session: AsyncSession, principal: Principal, charger_id
         raise charger_in_use(charger_id, "records that refer to it") from error
 
 
-def charger_in_use(charger_id: str, what: str) -> Conflict:
+def charger_in_use(charger_id: str, what: str, *, simulated: bool = False) -> Conflict:
     """Return the refusal to delete a charger, with what stands in the way."""
+    hint = " It is simulated: ?simulated=true deletes its simulated sessions too." if simulated else ""
     return Conflict(
         f"Charger {charger_id} has {what} and cannot be deleted: its history would be lost."
-        ' Retire it instead: PUT {"retired": true}.',
+        f' Retire it instead: PUT {{"retired": true}}.{hint}',
         code="ChargerInUse",
     )
 
@@ -215,12 +279,15 @@ async def delete_simulated(session: AsyncSession, principal: Principal) -> list[
     """Delete every simulated charger of the caller, with its sessions, meter values and messages.
 
     Returns the ids. The rows are locked first, in the order of their ids, so that no session begins
-    meanwhile. Weeks of messages take long to delete: this unit of work may take ten minutes.
+    meanwhile. One with a session that was not simulated stays: it began while the charger was made
+    simulated. Weeks of messages take long to delete: this unit of work may take ten minutes.
     """
     await session.execute(text("SET LOCAL statement_timeout = '10min'"))
     query = select(Charger.id).where(Charger.simulated).order_by(Charger.id).with_for_update()
     scoped = principal.within(query, Charger.backoffice_id, Charger.station_id)
-    charger_ids = list((await session.execute(scoped)).scalars())
+    locked = list((await session.execute(scoped)).scalars())
+    real = await history.with_real_sessions(session, locked)
+    charger_ids = [charger_id for charger_id in locked if charger_id not in real]
     if charger_ids:
         await history.forget_sessions(session, charger_ids)
         await history.forget_traces(session, charger_ids)

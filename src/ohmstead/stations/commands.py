@@ -1,11 +1,10 @@
-"""Commands to chargers: what an operator asks becomes a CALL, and the charger's answer the result."""
+"""Commands to chargers: what an operator asks becomes the payload of a CALL."""
 
 from typing import Any
 
 import orjson
 
 from ohmstead.core.errors import Invalid, NotFound
-from ohmstead.link.links import Answer, Links
 from ohmstead.ocpp.errors import OcppError
 from ohmstead.ocpp.frames import FrameError, compact, encode_call, parse
 from ohmstead.ocpp.v16.actions import ACTIONS, FROM_CENTRAL
@@ -75,15 +74,3 @@ def checked(action: str, body: bytes | dict[str, Any]) -> bytes:
                 fields={"body": str(error)},
             ) from error
     return payload_of(action, body)
-
-
-async def send(
-    links: Links, charger_id: str, action: str, body: bytes | dict[str, Any], *, wait_seconds: float | None
-) -> Answer:
-    """Send a command and wait for the charger's own answer, at most `wait_seconds` (None: as set).
-
-    `body` is a payload as JSON text, or as an object where we build it. Nothing is written here: what
-    an accepted command changes, the charger tells by its own messages. Raises `Invalid` for the
-    payload and `ChargerOffline`. Hold no transaction while this waits.
-    """
-    return await links.call(charger_id, action, checked(action, body), wait_seconds=wait_seconds)

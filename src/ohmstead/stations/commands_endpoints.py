@@ -13,6 +13,7 @@ from ohmstead.core.db import Database
 from ohmstead.core.errors import Invalid
 from ohmstead.core.openapi import refuses
 from ohmstead.ocpp.v16.actions import FROM_CENTRAL
+from ohmstead.stations.attending import attended
 from ohmstead.stations.chargers_queries import get_charger
 from ohmstead.stations.commands_schemas import (
     Availability,
@@ -28,7 +29,10 @@ from ohmstead.stations.parameters import ChargerId
 router = APIRouter(
     prefix="/api/admin/chargers/{charger_id}",
     tags=["Commands"],
-    responses=refuses(409, "The charger is not connected, or left."),
+    responses={
+        **refuses(409, "The charger is not connected, or left."),
+        **refuses(429, "The charger is busy with earlier commands: this one was not sent."),
+    },
 )
 
 
@@ -48,7 +52,8 @@ Timeout = Annotated[
         le=120,
         alias="timeout",
         allow_inf_nan=False,
-        description="Seconds to wait for the charger's answer; else as the server is set.",
+        description="Seconds to wait for the charger's answer, and before that for the turn of the command;"
+        " else as the server is set.",
     ),
 ]
 
@@ -57,7 +62,8 @@ async def _command(
     request: Request, charger_id: str, action: str, body: bytes | dict[str, Any], wait_seconds: float | None
 ) -> CommandAnswer:
     commands: Commands = request.app.state.commands
-    answer = await commands.send(charger_id, action, body, wait_seconds=wait_seconds)
+    async with attended(request):
+        answer = await commands.send(charger_id, action, body, wait_seconds=wait_seconds)
     return CommandAnswer.of(answer)
 
 

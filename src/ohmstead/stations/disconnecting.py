@@ -6,12 +6,11 @@ from ohmstead.link.links import Links
 
 
 async def disconnect(links: Links, charger_ids: Iterable[str], reason: str) -> None:
-    """Close the sockets of these chargers, where they are connected; they come back as what they are now.
+    """Close all sockets of these chargers, those too that have not said a word yet.
 
-    Runs as a background task, which begins after the unit of work has committed: a charger that is
-    back at once meets the new state. Async, so that it runs on the loop that owns the sockets.
+    They come back as what they are now. Runs as a background task, which begins after the unit of work
+    has committed: a charger that is back at once meets the new state. Async, so that it runs on the loop
+    that owns the sockets.
     """
     for charger_id in charger_ids:
-        link = links.get(charger_id)
-        if link is not None:
-            link.disconnect(reason)
+        links.disconnect(charger_id, reason)

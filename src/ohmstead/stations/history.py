@@ -8,7 +8,7 @@ are known, and a test holds them against the real schema.
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import String, Uuid, column, delete, func, select, table
+from sqlalchemy import Boolean, String, Uuid, column, delete, func, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 
 SESSIONS = table(
@@ -16,6 +16,7 @@ SESSIONS = table(
     column("charger_id", String),
     column("station_id", Uuid),
     column("connector_id"),
+    column("simulated", Boolean),
 )
 METER_VALUES = table("charging_meter_value", column("charger_id", String))
 MESSAGES = table("gateway_message", column("charger_id", String))
@@ -24,12 +25,22 @@ KEPT_BY_ID = (METER_VALUES, MESSAGES, STATUS_EVENTS)
 """Tables that name a charger without a foreign key: the database does not clear them by itself."""
 
 
-async def sessions_of_charger(session: AsyncSession, charger_id: str, *, above_connector: int = 0) -> int:
-    """Count the sessions of a charger, or those of its connectors above a number."""
+async def sessions_of_charger(
+    session: AsyncSession, charger_id: str, *, above_connector: int = 0, simulated: bool | None = None
+) -> int:
+    """Count the sessions of a charger: all, those of connectors above a number, simulated or real ones."""
     query = select(func.count()).select_from(SESSIONS).where(SESSIONS.c.charger_id == charger_id)
     if above_connector:
         query = query.where(SESSIONS.c.connector_id > above_connector)
+    if simulated is not None:
+        query = query.where(SESSIONS.c.simulated == simulated)
     return int((await session.execute(query)).scalar_one())
+
+
+async def with_real_sessions(session: AsyncSession, charger_ids: Collection[str]) -> set[str]:
+    """Return those of these chargers that have a session which was not simulated."""
+    query = select(SESSIONS.c.charger_id).where(SESSIONS.c.charger_id.in_(charger_ids))
+    return set((await session.execute(query.where(~SESSIONS.c.simulated).distinct())).scalars())
 
 
 async def sessions_of_station(session: AsyncSession, station_id: UUID) -> int:

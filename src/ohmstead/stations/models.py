@@ -86,9 +86,11 @@ class Charger(Base):
     """One OCPP station; its id is its OCPP identity, unique in the whole system.
 
     Belongs to a business, and to a station of that same business (the database keeps it so).
-    `online` and `last_seen` are written by the gateway, `presence_at` says when that was so;
-    `simulated` chargers are kept out of
-    figures; a retired charger is refused by the gateway and keeps its history.
+    `online` and `last_seen` are written by the gateway: `presence_at` says when that was so, and
+    `presence_since` when the socket that says it became the charger's own; `simulated` chargers are kept
+    out of figures; a retired charger is refused by the gateway and keeps its history. `unregistered_since`
+    is set while nobody has adopted one that came by itself, from `unregistered_from`. A `free_vend` charger
+    charges without a known tag.
     """
 
     __tablename__ = "stations_charger"
@@ -100,6 +102,11 @@ class Charger(Base):
             name="fk_stations_charger_station",
         ),
         Index("ix_stations_charger_station", "station_id"),
+        Index(
+            "ix_stations_charger_unregistered",
+            "unregistered_from",
+            postgresql_where=text("unregistered_since IS NOT NULL"),
+        ),
         CheckConstraint("security_profile BETWEEN 0 AND 3", name="security_profile"),
     )
 
@@ -125,12 +132,32 @@ class Charger(Base):
     online: Mapped[bool] = mapped_column(default=False, server_default="false")
     last_seen: Mapped[datetime | None]
     presence_at: Mapped[datetime | None]
+    presence_since: Mapped[datetime | None]
     last_boot_at: Mapped[datetime | None]
     firmware_status: Mapped[str | None] = mapped_column(String(40))
     diagnostics_status: Mapped[str | None] = mapped_column(String(40))
+    free_vend: Mapped[bool] = mapped_column(default=False, server_default="false")
+    unregistered_since: Mapped[datetime | None]
+    unregistered_from: Mapped[str | None] = mapped_column(String(64))
     retired_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+
+
+class NextPassword(Base):
+    """A password that was sent to a charger and may be its own by now: accepted beside the one that it has.
+
+    See `stations.credentials`; `state` says what the charger made of it, `at` when it was sent.
+    """
+
+    __tablename__ = "stations_next_password"
+
+    charger_id: Mapped[str] = mapped_column(
+        ForeignKey("stations_charger.id", ondelete="CASCADE", onupdate="CASCADE"), primary_key=True
+    )
+    password_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    state: Mapped[str] = mapped_column(String(20))
+    at: Mapped[datetime]
 
 
 class Connector(Base):

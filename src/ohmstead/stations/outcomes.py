@@ -33,7 +33,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A command and what came of it. `answer` is None when the charger left before it answered."""
+    """A command and what came of it.
+
+    `answer` is None when the charger left before it answered, or was so busy that it was not asked.
+    """
 
     charger_id: str
     action: str
@@ -73,8 +76,9 @@ class Commands:
     ) -> Answer:
         """Send a command, and let the domains that care keep what it comes to. Returns the charger's answer.
 
-        Raises `Invalid` for the payload before anything is kept, and `ChargerOffline`; a hook that
-        refuses before the command raises its own error, and nothing is sent. Hold no transaction.
+        Raises `Invalid` for the payload before anything is kept, `ChargerOffline`, and `ChargerBusy` for
+        what was not sent (see `ChargerLink.call`); a hook that refuses before the command raises its own
+        error, and nothing is sent. Hold no transaction.
         """
         payload_json = commands.checked(action, body)
         payload: dict[str, Any] = orjson.loads(payload_json)

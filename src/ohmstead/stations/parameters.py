@@ -14,8 +14,7 @@ def charger_id_of_path(
 ) -> str:
     """Return the charger's id of the path, decoded.
 
-    A slash stays `%2F` until here, so that it does not end the path's part. No id contains `%`, so that
-    decoding what is decoded already changes nothing.
+    A slash stays `%2F` until here, so that it does not end the path's part.
     """
     decoded = unquote(charger_id)
     if charger_id_fault(decoded) is not None:

@@ -1,6 +1,7 @@
 """Reads of stations."""
 
 from collections.abc import Collection
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -57,35 +58,47 @@ async def list_stations(
     query = query.where(containing(paging.q, Station.name, Station.address, Station.city))
     found = await ORDER.slice(session, query, paging, sort)
     counts = await count_chargers(session, [station.id for station in found.rows])
-    return found.page(station_out(station, *counts.get(station.id, (0, 0))) for station in found.rows)
+    return found.page(station_out(station, counts.get(station.id, NONE)) for station in found.rows)
 
 
 async def show_station(session: AsyncSession, station: Station) -> StationOut:
     """Return a station as it goes out, with its chargers counted."""
     counts = await count_chargers(session, [station.id])
-    return station_out(station, *counts.get(station.id, (0, 0)))
+    return station_out(station, counts.get(station.id, NONE))
 
 
-async def count_chargers(session: AsyncSession, station_ids: Collection[UUID]) -> dict[UUID, tuple[int, int]]:
-    """Count the chargers of stations that are not retired: (all, online) by station."""
+class Counts(NamedTuple):
+    """The chargers of a station that are not retired; those that only simulate stand apart."""
+
+    chargers: int
+    online_chargers: int
+    simulated_chargers: int
+    online_simulated_chargers: int
+
+
+NONE = Counts(0, 0, 0, 0)
+
+
+async def count_chargers(session: AsyncSession, station_ids: Collection[UUID]) -> dict[UUID, Counts]:
+    """Count the chargers of stations, by station; one that has none is left out."""
+    real, simulated = ~Charger.simulated, Charger.simulated
     query = (
-        select(Charger.station_id, func.count(), func.count().filter(Charger.online))
+        select(
+            Charger.station_id,
+            *(func.count().filter(one) for one in (real, real & Charger.online)),
+            *(func.count().filter(one) for one in (simulated, simulated & Charger.online)),
+        )
         .where(Charger.station_id.in_(station_ids), Charger.retired_at.is_(None))
         .group_by(Charger.station_id)
     )
     rows = await session.execute(query)
-    return {station_id: (total, online) for station_id, total, online in rows if station_id is not None}
+    return {station_id: Counts(*counts) for station_id, *counts in rows if station_id is not None}
 
 
-def station_out(station: Station, chargers: int, online_chargers: int) -> StationOut:
+def station_out(station: Station, counts: Counts) -> StationOut:
     """Put a row and its counts together."""
-    return StationOut.model_validate(
-        {
-            **{name: getattr(station, name) for name in _COLUMNS},
-            "chargers": chargers,
-            "online_chargers": online_chargers,
-        }
-    )
+    columns = {name: getattr(station, name) for name in _COLUMNS}
+    return StationOut.model_validate({**columns, **counts._asdict()})
 
 
-_COLUMNS = StationOut.model_fields.keys() - {"chargers", "online_chargers"}
+_COLUMNS = StationOut.model_fields.keys() - set(Counts._fields)

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import Field, StringConstraints, field_serializer
+from pydantic import Field, StrictFloat, StringConstraints, field_serializer
 
 from ohmstead.core.http import Schema, UtcTime
 from ohmstead.core.text import Text
@@ -12,8 +12,10 @@ from ohmstead.stations.opening_hours import OpeningHours
 from ohmstead.stations.texts import Amenities, Country, TimeZone, WebAddress, unset
 
 Name = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
-Latitude = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False, description="Degrees, WGS 84.")]
-Longitude = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False, description="Degrees, WGS 84.")]
+Latitude = Annotated[StrictFloat, Field(ge=-90, le=90, allow_inf_nan=False, description="Degrees, WGS 84.")]
+Longitude = Annotated[
+    StrictFloat, Field(ge=-180, le=180, allow_inf_nan=False, description="Degrees, WGS 84.")
+]
 
 
 class _Place(Schema):
@@ -56,7 +58,9 @@ class StationChange(_Place):
 
 
 class StationOut(Schema):
-    """A station. `chargers` counts those that are not retired, `online_chargers` the connected ones."""
+    """A station. `chargers` counts the real ones that are not retired, `online_chargers` those of them that
+    are connected; simulated chargers are counted apart.
+    """
 
     id: UUID
     name: str
@@ -74,5 +78,7 @@ class StationOut(Schema):
     status: StationStatus
     chargers: int
     online_chargers: int
+    simulated_chargers: int
+    online_simulated_chargers: int
     created_at: UtcTime
     updated_at: UtcTime

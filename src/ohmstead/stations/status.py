@@ -2,8 +2,10 @@
 
 Every notification is kept as an event. The connector itself takes it unless a later one, by the
 charger's own clock, has been taken before: notifications that were queued while the charger was
-offline come late. A time that cannot be compared (none, years off, or after one that lay in the
-future) is taken as it arrives.
+offline come late. A time that cannot be compared (none, years off, or after one that lay more than five
+minutes in the future) is taken as it arrives. So is one that seems to be earlier than what is known, if
+that lies in the future by now and came before: the clock was ahead and has been set, as it is by the
+answer to a boot.
 """
 
 from dataclasses import dataclass
@@ -46,24 +48,31 @@ SELECT charger_id, connector_id, status, error_code, info, vendor_id, vendor_err
     OR known.status_at IS NULL
     OR excluded.status_at >= known.status_at
     OR known.status_at > excluded.status_received_at + interval '5 minutes'
+    OR (known.status_at > excluded.status_received_at
+        AND excluded.status_at >= known.status_received_at - interval '10 seconds')
     OR excluded.status_at < excluded.status_received_at - interval '1825 days'
 """  # noqa: S608 # the columns are ours
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a connector last told; `at` is the charger's own time of it, or None."""
+    """What a connector last told: `at` by the charger's own clock if it has one, `received_at` by ours."""
 
     status: str | None
     error_code: str | None
     at: datetime | None
+    received_at: datetime | None
 
 
-def is_late(known: datetime | None, at: datetime | None, received_at: datetime) -> bool:
-    """Tell whether a notification is older than what is known: the rule of `CONNECTORS`, in Python."""
-    if known is None or at is None or at >= known:
+def is_late(known: Told, told: Told, now: datetime) -> bool:
+    """Tell whether a notification that comes now is older than what is known: the rule of `CONNECTORS`."""
+    if known.at is None or told.at is None or told.at >= known.at:
         return False
-    return known <= received_at + timedelta(minutes=5) and at >= received_at - timedelta(days=5 * 365)
+    if known.at > now + timedelta(minutes=5) or told.at < now - timedelta(days=5 * 365):
+        return False
+    if known.at <= now or known.received_at is None:
+        return True
+    return told.at < known.received_at - timedelta(seconds=10)
 
 
 STATUS = FactKind(

@@ -45,13 +45,16 @@ def violation(name: str, payload: dict[str, Any]) -> OcppError:
     return caught.value
 
 
+@pytest.mark.parametrize(
+    "examples", [20, pytest.param(500, marks=[pytest.mark.prove, pytest.mark.timeout(600)])]
+)
 @pytest.mark.parametrize("name", NAMES)
-def test_generated_payloads_of_every_schema_pass(name: str) -> None:
+def test_generated_payloads_of_every_schema_pass(name: str, examples: int) -> None:
     @given(valid(plain(load_schema(name))))
     @settings(
-        max_examples=20,
+        max_examples=examples,
         deadline=None,
-        derandomize=True,
+        derandomize=examples == 20,
         database=None,
         suppress_health_check=list(HealthCheck),
     )

@@ -47,7 +47,7 @@ async def status_notification(context: Context, payload: Payload) -> Payload:
     connector_id: int = row["connector_id"]
     known = connection.told.get(connector_id)
     await write_facts(await raw_connection(context.session), STATUS, [row])
-    if known is None or not is_late(known.at, told.at, context.now):
+    if known is None or not is_late(known, told, context.now):
         facts = {"charger_id": connection.charger.id, "connector_id": connector_id, "at": utc_z(context.now)}
         if _is_fault(told) and (known is None or not _is_fault(known)):
             await emit(
@@ -77,7 +77,7 @@ def _read(connection: "ChargerConnection", payload: Payload, now: datetime) -> t
         "at": at,
         "received_at": now,
     }
-    return row, Told(row["status"], row["error_code"], at)
+    return row, Told(row["status"], row["error_code"], at, now)
 
 
 def _is_fault(told: Told) -> bool:
@@ -92,7 +92,7 @@ def _telling(
     def after() -> None:
         connector_id = row["connector_id"]
         known = connection.told.get(connector_id)
-        if known is not None and is_late(known.at, told.at, now):
+        if known is not None and is_late(known, told, now):
             return
         connection.told[connector_id] = told
         if known is not None and (known.status, known.error_code) == (told.status, told.error_code):

@@ -4,10 +4,11 @@ import dataclasses
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sqlalchemy import update
+from sqlalchemy import func, update
 
 from ohmstead.core.db import publish
 from ohmstead.core.live import Event, Topic
+from ohmstead.fleet import arrivals
 from ohmstead.gateway.route import Context, Payload
 from ohmstead.gateway.writer import DatabaseAway
 from ohmstead.ocpp.errors import ErrorCode, OcppError
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 
 
 async def _send_away(connection: "ChargerConnection") -> None:
-    """Close the socket of a retired charger, once the answer to its boot has left."""
+    """Close the sockets of a retired charger, once the answer to its boot has left."""
     # That answer went to the writer before this task began, and leaves when its group is written.
     with suppress(DatabaseAway):
         await connection.gateway.writer.write()
-    connection.disconnect("the charger is retired")
+    connection.gateway.links.disconnect(connection.charger.id, "the charger is retired")
 
 
 async def boot_notification(context: Context, payload: Payload) -> Payload:
@@ -33,13 +34,15 @@ async def boot_notification(context: Context, payload: Payload) -> Payload:
     while it connected is rejected and sent away: from now on its handshake is refused.
     """
     connection = context.connection
+    # An operator may have told it for a charger that does not.
+    serial_number = payload.get("chargePointSerialNumber") or payload.get("chargeBoxSerialNumber")
     booted = await context.session.execute(
         update(Charger)
         .where(Charger.id == connection.charger.id)
         .values(
             vendor=payload["chargePointVendor"],
             model=payload["chargePointModel"],
-            serial_number=payload.get("chargePointSerialNumber") or payload.get("chargeBoxSerialNumber"),
+            serial_number=func.coalesce(serial_number, Charger.serial_number),
             firmware_version=payload.get("firmwareVersion"),
             iccid=payload.get("iccid"),
             imsi=payload.get("imsi"),
@@ -48,13 +51,19 @@ async def boot_notification(context: Context, payload: Payload) -> Payload:
             last_boot_at=context.now,
             last_seen=context.now,
         )
-        .returning(Charger.registration, Charger.retired_at)
+        .returning(Charger.registration, Charger.retired_at, Charger.backoffice_id, Charger.station_id)
     )
     row = booted.one_or_none()
     if row is None:
         raise OcppError(ErrorCode.SECURITY_ERROR, "this charger has been removed")
     registration = row.registration if row.retired_at is None else Registration.REJECTED
-    charger = dataclasses.replace(connection.charger, registration=registration)
+    # Who was adopted a moment ago belongs to somebody from this boot on.
+    charger = dataclasses.replace(
+        connection.charger,
+        registration=registration,
+        backoffice_id=row.backoffice_id,
+        station_id=row.station_id,
+    )
 
     def accepted() -> None:
         connection.charger = charger
@@ -79,10 +88,13 @@ async def boot_notification(context: Context, payload: Payload) -> Payload:
             charger.station_id,
         ),
     )
-    settings = connection.gateway.settings
-    waits = registration != Registration.ACCEPTED
+    interval = connection.gateway.settings.ocpp_heartbeat_interval
+    if registration == Registration.ACCEPTED:
+        interval = await arrivals.booted(context.session, charger, context.now) or interval
+    else:
+        interval = min(60, interval)
     return {
         "currentTime": format_timestamp(context.now),
-        "interval": min(60, settings.ocpp_heartbeat_interval) if waits else settings.ocpp_heartbeat_interval,
+        "interval": interval,
         "status": str(registration),
     }

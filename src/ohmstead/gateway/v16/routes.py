@@ -31,3 +31,5 @@ ROUTES: dict[str, Route] = {
 }
 
 refused_stop = transactions.refused_stop
+stop_in = transactions.stop_in
+measure_again = metering.measure_again

@@ -1,5 +1,6 @@
 """StartTransaction and StopTransaction (OCPP 1.6 4.8 and 4.10)."""
 
+import json
 import re
 from contextlib import suppress
 from datetime import datetime
@@ -8,12 +9,16 @@ from typing import Any
 import orjson
 
 from ohmstead.charging import service
+from ohmstead.charging.counting import short_form
 from ohmstead.charging.models import SessionStatus
 from ohmstead.charging.service import Stop
 from ohmstead.gateway.route import Context, Payload
 from ohmstead.gateway.v16.authorization import id_tag_info
+from ohmstead.ocpp.errors import ErrorCode, OcppError
+from ohmstead.ocpp.frames import CALL
 from ohmstead.ocpp.timestamps import parse_timestamp
 
+STOP = "StopTransaction"
 DEFAULT_REASON = "Local"
 """OCPP 1.6 6.49: the reason may be left out only when it is Local."""
 
@@ -22,8 +27,15 @@ _ESCAPED_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 async def start_transaction(context: Context, payload: Payload) -> Payload:
-    """StartTransaction.req: the same start again gets the same answer."""
+    """StartTransaction.req: the same start again gets the same answer.
+
+    The connector must be above 0 (OCPP 1.6 6.45). A negative one is refused, as in a StatusNotification; 0
+    is taken and noted, since a refused start would lose the session of a car that charges all the same.
+    """
     connection = context.connection
+    if payload["connectorId"] < 0:
+        what = f"connectorId is {payload['connectorId']}, it must be above 0"
+        raise OcppError(ErrorCode.PROPERTY_CONSTRAINT_VIOLATION, what)
     started = await service.start(
         context.session,
         connection.charger,
@@ -34,7 +46,7 @@ async def start_transaction(context: Context, payload: Payload) -> Payload:
         reservation_id=payload.get("reservationId"),
         now=context.now,
     )
-    opened = service.short_form(started.session, started.max_power_w)
+    opened = short_form(started.session, started.max_power_w)
 
     def after() -> None:
         for transaction_id in started.replaced:
@@ -82,6 +94,25 @@ async def refused_stop(context: Context, payload: Payload) -> Payload:
     return {}
 
 
+def stop_in(text: str) -> Payload | None:
+    """Return what a StopTransaction says whose frame cannot be read as one; None if it is none.
+
+    That is a frame of five elements, one whose id is a number or too long, or whose payload is no object or
+    has an integer of more than 64 bits (which is kept as text). What cannot be written is left out.
+    """
+    if STOP not in text:
+        return None
+    try:
+        frame = json.loads(text, parse_int=_small_integer)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(frame, list) or frame[:1] != [CALL] or STOP not in frame[2:3]:
+        return None
+    payload = frame[3] if len(frame) > 3 else None
+    stop: Payload = payload if isinstance(payload, dict) else {"payload": payload}
+    return {name: value for name, value in stop.items() if _can_be_written({name: value})}
+
+
 async def _stop(context: Context, told: Stop) -> Payload:
     connection = context.connection
     row = await service.stop(context.session, connection.charger, told, context.now)
@@ -96,6 +127,19 @@ async def _stop(context: Context, told: Stop) -> Payload:
 
 def _forget(context: Context, transaction_id: int) -> None:
     context.connection.sessions.pop(transaction_id, None)
+
+
+def _can_be_written(value: Payload) -> bool:
+    try:
+        orjson.dumps(value)
+    except TypeError:  # nested too deeply, or half a character
+        return False
+    return True
+
+
+def _small_integer(digits: str) -> int | str:
+    """Return an integer as it is if 64 bits hold it, else as text."""
+    return digits if len(digits) > 20 or not -(2**63) <= int(digits) < 2**63 else int(digits)
 
 
 def _integer(value: Any) -> int | None:

@@ -1,0 +1,167 @@
+"""The password of a charger while it changes over the air (ChangeConfiguration of `AuthorizationKey`).
+
+A charger may take a new password and come back with it before we have its answer, or without ever giving
+one; and it may never have got it. So a password is accepted from the moment before it is sent, beside the
+one that the charger has, until it is known which of them it uses:
+
+- it accepts: the new one is its password, at once;
+- it refuses: nothing has changed;
+- it wants a restart first: both, until it connects with the new one;
+- it errs, does not answer or leaves: both, until it connects; the one that it then uses is its password.
+"""
+
+import re
+import secrets
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import ColumnElement, and_, delete, func, literal, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ohmstead.accounts.passwords import secret_hash, secret_matches
+from ohmstead.core.db import UtcDateTime
+from ohmstead.core.errors import Conflict
+from ohmstead.stations.models import Charger, NextPassword
+
+AUTHORIZATION_KEY = "AuthorizationKey"
+KEY_BYTES = 20
+"""The most that an AuthorizationKey holds (security whitepaper: 40 hexadecimal digits)."""
+OUT_AT_MOST = timedelta(hours=1)
+"""No command waits longer for its turn and its answer: after this its process has died."""
+UNDECIDED_AT_MOST = 5
+_HEXADECIMAL = re.compile(r"(?:[0-9A-Fa-f]{2})+")
+
+
+class Sent(StrEnum):
+    """What a charger made of a new password."""
+
+    OUT = "Out"
+    UNANSWERED = "Unanswered"
+    AFTER_REBOOT = "AfterReboot"
+
+
+def is_authorization_key(name: object) -> bool:
+    """Tell whether a configuration key is the charger's password; keys have no case (OCPP 1.6 9.)."""
+    return isinstance(name, str) and name.casefold() == AUTHORIZATION_KEY.casefold()
+
+
+def new_key() -> str:
+    """Return a random AuthorizationKey: 40 hexadecimal digits, which every charger can take."""
+    return secrets.token_hex(KEY_BYTES)
+
+
+def key_hash(value: str, key: str) -> str:
+    """Return the hash to keep of an AuthorizationKey; `key` is the installation's secret key.
+
+    Chargers send hexadecimal digits as the bytes that they stand for, or as text: their case is left out.
+    """
+    return secret_hash(value.lower() if _HEXADECIMAL.fullmatch(value) else value, key)
+
+
+def matching(password: bytes, stored: Collection[str | None], key: str) -> str | None:
+    """Return the one of some hashes that a password from the wire belongs to, or None.
+
+    It is taken as text, and as the bytes of a key that was set as hexadecimal digits.
+    """
+    spellings = {password, password.hex().encode(), password.hex().upper().encode()}
+    if re.fullmatch(rb"(?:[0-9A-Fa-f]{2})+", password):
+        spellings.add(password.lower())
+    for one in stored:
+        if any(secret_matches(spelling, one, key) for spelling in sorted(spellings)):
+            return one
+    return None
+
+
+async def offer(session: AsyncSession, charger_id: str, password_hash: str, now: datetime) -> None:
+    """Accept a password from now on, which is about to be sent to the charger.
+
+    Raises `Conflict` when it is not known of too many whether the charger has taken them.
+    """
+    waiting = select(func.count()).where(
+        NextPassword.charger_id == charger_id, NextPassword.password_hash != password_hash
+    )
+    if (await session.execute(waiting)).scalar_one() >= UNDECIDED_AT_MOST:
+        raise Conflict(
+            f"Of the last {UNDECIDED_AT_MOST} new passwords charger {charger_id} did not say whether it took"
+            " them. Let it connect once, then try again.",
+            code="PasswordUndecided",
+        )
+    row = select(
+        Charger.id, literal(password_hash), literal(Sent.OUT.value), literal(now, UtcDateTime())
+    ).where(Charger.id == charger_id)
+    values = {"state": Sent.OUT.value, "at": now}
+    await session.execute(
+        insert(NextPassword)
+        .from_select(["charger_id", "password_hash", "state", "at"], row)
+        .on_conflict_do_update(index_elements=["charger_id", "password_hash"], set_=values)
+    )
+
+
+async def accepted(session: AsyncSession, charger_id: str, password_hash: str, now: datetime) -> bool:
+    """Make an offered password the charger's own; False when a later one has taken its place already."""
+    await _lock(session, charger_id)
+    sent_at = await session.scalar(select(NextPassword.at).where(_is(charger_id, password_hash)))
+    if sent_at is None:
+        return False
+    await _take(session, charger_id, password_hash, sent_at, now)
+    return True
+
+
+async def refused(session: AsyncSession, charger_id: str, password_hash: str) -> None:
+    """Forget an offered password: the charger keeps the one that it has."""
+    await session.execute(delete(NextPassword).where(_is(charger_id, password_hash)))
+
+
+async def undecided(session: AsyncSession, charger_id: str, password_hash: str, state: Sent) -> None:
+    """Keep an offered password beside the charger's own; `state` says for how long."""
+    await session.execute(update(NextPassword).where(_is(charger_id, password_hash)).values(state=state))
+
+
+async def used(session: AsyncSession, charger_id: str, password_hash: str, at: datetime) -> None:
+    """Decide by the password that a charger connected with at `at`.
+
+    An offered one becomes its own. Its own one ends the offers from before that nobody answered.
+    """
+    own = await _lock(session, charger_id)
+    if own == password_hash:
+        await session.execute(
+            delete(NextPassword).where(NextPassword.charger_id == charger_id, _given_up(at))
+        )
+        return
+    sent_at = await session.scalar(select(NextPassword.at).where(_is(charger_id, password_hash)))
+    if sent_at is not None:
+        await _take(session, charger_id, password_hash, sent_at, at)
+
+
+async def forget_offers(session: AsyncSession, charger_id: str, now: datetime) -> None:
+    """Forget what was offered, when the password is set by hand; not what is on its way at this moment."""
+    on_its_way = and_(NextPassword.state == Sent.OUT, NextPassword.at >= now - OUT_AT_MOST)
+    await session.execute(delete(NextPassword).where(NextPassword.charger_id == charger_id, ~on_its_way))
+
+
+async def _lock(session: AsyncSession, charger_id: str) -> str | None:
+    query = select(Charger.password_hash).where(Charger.id == charger_id)
+    return await session.scalar(query.with_for_update(key_share=True))
+
+
+async def _take(
+    session: AsyncSession, charger_id: str, password_hash: str, sent_at: datetime, now: datetime
+) -> None:
+    """Make a password the charger's own, and forget what was offered before it."""
+    await session.execute(
+        update(Charger).where(Charger.id == charger_id).values(password_hash=password_hash, updated_at=now)
+    )
+    before = or_(NextPassword.at <= sent_at, NextPassword.password_hash == password_hash)
+    await session.execute(delete(NextPassword).where(NextPassword.charger_id == charger_id, before))
+
+
+def _is(charger_id: str, password_hash: str) -> ColumnElement[bool]:
+    return and_(NextPassword.charger_id == charger_id, NextPassword.password_hash == password_hash)
+
+
+def _given_up(at: datetime) -> ColumnElement[bool]:
+    unanswered = and_(NextPassword.state == Sent.UNANSWERED, NextPassword.at < at)
+    lost = and_(NextPassword.state == Sent.OUT, NextPassword.at < at - OUT_AT_MOST)
+    return or_(unanswered, lost)

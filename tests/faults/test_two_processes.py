@@ -1,0 +1,261 @@
+"""Two server processes and a real Redis: `kill -9` of each, Redis lost, a command whose process dies."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import pytest
+from tests.chargers import RawCharger, charger, until
+from tests.cli.running import ohmstead
+from tests.faults.duo import PING, Duo, Node, one_address
+from tests.faults.fleet import load
+from tests.faults.proof import prove, rows
+from tests.faults.redis_server import RedisServer
+from tests.running import free_port
+
+CHARGERS = 8
+KILLED = "the server ended without closing it"
+
+
+@pytest.fixture(scope="module")
+async def running(database_factory: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Duo]:
+    redis = RedisServer(tmp_path_factory.mktemp("redis"))
+    with Duo(database_factory("duo"), redis).running() as duo:
+        redis.start()
+        yield duo
+        await duo.database.close()
+
+
+@pytest.fixture
+async def duo(running: Duo) -> Duo:
+    """Both servers, whatever the test before has done to them."""
+    await running.start()
+    return running
+
+
+async def run_jobs(url: str, count: int) -> list[int]:
+    """Queue jobs; returns their ids."""
+    query = (
+        b"INSERT INTO procrastinate_jobs (queue_name, task_name, args)"
+        b" SELECT 'default', 'core:remove_old_jobs', '{\"timestamp\": 0}' FROM generate_series(1, %s)"
+        b" RETURNING id"
+    )
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        return [row[0] for row in await (await connection.execute(query, [count])).fetchall()]
+
+
+async def have_run_once(url: str, ids: list[int]) -> None:
+    """Wait until jobs have ended well; each was begun once."""
+
+    async def ended() -> bool:
+        query = "SELECT count(*) FROM procrastinate_jobs WHERE id = ANY(%s) AND status = 'succeeded'"
+        return await rows(url, query, ids) == [(len(ids),)]
+
+    await until(ended, 30)
+    begun = await rows(
+        url,
+        "SELECT job_id, count(*) FROM procrastinate_events WHERE job_id = ANY(%s) AND type = 'started'"
+        " GROUP BY job_id",
+        ids,
+    )
+    assert {row[1] for row in begun} == {1}
+    assert len(begun) == len(ids)
+
+
+async def answer_one(raw: RawCharger) -> None:
+    await raw.answer(await raw.next_call(), {"status": "Accepted"})
+
+
+async def test_redis_may_be_lost_under_load(duo: Duo) -> None:
+    identities = [(await duo.world.charger(id=f"REDIS-{number}")).id for number in range(CHARGERS)]
+    await duo.world.token(id_tag="LOAD")
+    idle = (await duo.world.charger(connectors=0)).id
+    async with (
+        one_address(duo.a.ocpp_port, duo.b.ocpp_port) as address,
+        load(address, identities, patience_seconds=5, ledger=duo.ledger) as fleet,
+        duo.api(duo.a) as api_a,
+        duo.api(duo.b) as api_b,
+        charger(duo.a.ocpp, idle) as raw,
+        duo.listener(duo.b, "chargers") as listener,
+    ):
+        await raw.boot()
+        await listener.hear_type("snapshot")
+
+        await asyncio.to_thread(duo.redis.kill)
+        for node in duo.nodes:
+            await duo.is_ready(node, "degraded")
+        await fleet.progress(each=5)
+        answers = await asyncio.gather(api_a.command(idle, "ClearCache"), answer_one(raw))
+        assert answers[0].json()["status"] == "Accepted", "its own chargers hear it"
+        refused = await api_b.command(idle, "ClearCache")
+        assert (refused.status_code, refused.json()["error"]) == (409, "ChargerOffline")
+        assert "Redis is away" in refused.json()["message"]
+        await _send_away(api_b, idle)
+        await raw.result("Heartbeat")
+        async with charger(duo.b.ocpp, (await duo.world.charger(connectors=0)).id) as new:
+            assert (await new.boot())["status"] == "Accepted"
+
+        await asyncio.to_thread(duo.redis.start)
+        for node in duo.nodes:
+            await duo.is_ready(node, "ready")
+        assert await raw.closed() == (1000, "the charger's settings changed"), "what was owed was done"
+        await listener.hear_type("resync")
+        await listener.hear_type("snapshot")
+        async with charger(duo.a.ocpp, idle) as again:
+            await again.boot()
+            answers = await asyncio.gather(api_b.command(idle, "ClearCache"), answer_one(again))
+            assert answers[0].json()["status"] == "Accepted"
+
+        duo.redis.hang()
+        began = time.monotonic()
+        await fleet.progress(each=5)
+        async with charger(duo.a.ocpp, idle) as again:
+            await again.boot()
+        assert time.monotonic() - began < 5, "nobody waits for a Redis that hangs"
+        for node in duo.nodes:
+            await duo.is_ready(node, "degraded")
+        duo.redis.go_on()
+        for node in duo.nodes:
+            await duo.is_ready(node, "ready")
+        await fleet.progress(each=3)
+        await fleet.finish()
+        assert not fleet.troubles.errors
+        assert not fleet.troubles.closes
+        assert not fleet.troubles.unanswered
+        await prove(duo.url, duo.ledger)
+
+
+async def test_a_server_without_redis_is_refused_and_changes_nothing(duo: Duo) -> None:
+    known = (await duo.world.charger(connectors=0)).id
+    settings = {
+        "DATABASE_URL": duo.url,
+        "OHMSTEAD_ADMIN_EMAIL": "late@example.com",
+        "OHMSTEAD_ADMIN_PASSWORD": "a-long-enough-password",
+    }
+    async with charger(duo.a.ws, known) as raw:
+        await raw.boot()
+        arguments = ("serve", "--host", "127.0.0.1", "--port", str(free_port()))
+        refused = await asyncio.to_thread(ohmstead, *arguments, **settings)
+        assert refused.returncode == 1
+        assert "Another Ohmstead server serves this database: process " in refused.stderr
+        assert "Start this one with the same REDIS_URL" in refused.stderr
+        await raw.result("Heartbeat")
+        assert await duo.online(known) == {known}
+    assert await rows(duo.url, "SELECT 1 FROM accounts_user WHERE email = 'late@example.com'") == []
+
+
+async def timers_have_run_once(url: str) -> None:
+    """What comes by the clock was queued once for each of its times, whoever was alive."""
+    queued = await rows(
+        url,
+        "SELECT task_name, args ->> 'timestamp', count(*) FROM procrastinate_jobs"
+        " WHERE args ? 'timestamp' AND args ->> 'timestamp' <> '0' GROUP BY 1, 2",
+    )
+    assert len(queued) > 3
+    assert {row[2] for row in queued} == {1}
+
+
+async def kill_and_see(duo: Duo, dies: Node, lives: Node) -> None:
+    """Kill a server that holds two idle chargers: they are offline in time, once, by the other's doing.
+
+    A command from the other one, which waits for one of them, ends soon after.
+    """
+    idle = [(await duo.world.charger(connectors=0)).id for _ in range(2)]
+    stays = (await duo.world.charger(connectors=0)).id
+    sockets = [await RawCharger.connect(dies.ocpp, identity) for identity in idle]
+    for raw in sockets:
+        await raw.boot()
+    async with charger(lives.ocpp, stays) as other:
+        await other.boot()
+
+        async def online() -> bool:
+            return await duo.online(*idle, stays) == {*idle, stays}
+
+        await until(online)
+        died = await duo.process_of(dies)
+        async with duo.api(lives) as api:
+            asked = asyncio.create_task(api.command(idle[0], "ClearCache", seconds=60))
+            await sockets[0].next_call()
+            said = await asyncio.to_thread(dies.kill)
+            at = time.monotonic()
+            told = await asked
+            assert time.monotonic() - at < 5
+        assert (told.status_code, told.json()["error"]) == (409, "ChargerOffline")
+        assert "not known" in told.json()["detail"]
+        assert "Traceback" not in said, said
+
+        async def offline() -> bool:
+            return await duo.online(*idle) == set()
+
+        await until(offline, 2 * PING)
+        print(f"\noffline {time.monotonic() - at:.1f} s after the kill")  # noqa: T201 # 2 * PING is the bound
+        assert await duo.online(stays) == {stays}, "the chargers of the living stay"
+        published = await rows(
+            duo.url,
+            "SELECT args ->> 'charger_id', count(DISTINCT args ->> 'at') FROM procrastinate_jobs"
+            " WHERE task_name = 'notifications:charger_went_offline'"
+            " AND args ->> 'charger_id' = ANY(%s) GROUP BY 1 ORDER BY 1",
+            [*idle, stays],
+        )
+        assert published == [(identity, 1) for identity in sorted(idle)], "it is published once"
+        ended = await rows(
+            duo.url,
+            "SELECT DISTINCT close_reason FROM gateway_connection WHERE process_id::text = %s",
+            died,
+        )
+        assert KILLED in {row[0] for row in ended}
+        assert await rows(duo.url, "SELECT 1 FROM core_process WHERE id::text = %s", died) == []
+        for raw in sockets:
+            await raw.close()
+
+
+async def test_each_may_be_killed_under_load_and_nothing_is_lost(duo: Duo) -> None:
+    identities = [(await duo.world.charger(id=f"KILL-{number}")).id for number in range(CHARGERS)]
+    async with (
+        one_address(duo.a.port, duo.b.port) as address,
+        load(address, identities, ledger=duo.ledger) as fleet,
+    ):
+        await fleet.progress(each=5)
+        await have_run_once(duo.url, await run_jobs(duo.url, 60))
+        for dies, lives in ((duo.a, duo.b), (duo.b, duo.a)):
+            holders = await rows(
+                duo.url,
+                "SELECT count(DISTINCT process_id) FROM gateway_connection WHERE closed_at IS NULL",
+            )
+            assert holders == [(2,)], "both hold chargers"
+            await kill_and_see(duo, dies, lives)
+            await fleet.progress(each=3)
+            assert await duo.online(*identities) == set(identities), "they have come back elsewhere"
+            await have_run_once(duo.url, await run_jobs(duo.url, 10))
+            if dies is duo.a:
+                dies.start()
+                await dies.ready()
+                # One address spreads who comes back: let half of them find the new process.
+                async with duo.api(lives) as api:
+                    for identity in identities[::2]:
+                        await _send_away(api, identity)
+                await fleet.progress(each=3)
+        await fleet.finish()
+        await prove(duo.url, duo.ledger)
+        assert not fleet.troubles.errors
+        await timers_have_run_once(duo.url)
+
+        async def all_have_left() -> bool:
+            left = "SELECT count(*) FROM gateway_connection WHERE closed_at IS NULL"
+            return await rows(duo.url, left) == [(0,)] and await duo.online(*identities) == set()
+
+        await until(all_have_left)
+        last = duo.a.running
+        assert last is not None
+        assert await asyncio.to_thread(last.stop, signal.SIGTERM) == 0, last.text()
+        assert "Traceback" not in last.text(), last.text()
+    print(f"\n{fleet.acknowledged} acknowledged, {fleet.troubles}")  # noqa: T201 # how hard the proof was
+
+
+async def _send_away(api: Any, identity: str) -> None:
+    """Close a charger's socket: it comes back by the one address."""
+    changed = await api.client.put(f"/api/admin/chargers/{identity}", json={"tolerant": True})
+    assert changed.status_code == 200, changed.text
