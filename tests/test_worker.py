@@ -209,6 +209,7 @@ class TestRegistry:
             "configuration:trim_configuration_changes",
             "core:remove_old_jobs",
             "core:retry_stalled_jobs",
+            "diagnosis:tell_operators",
             "diagnostics:expire_diagnostics",
             "diagnostics:trim_diagnostics",
             "files:sweep",

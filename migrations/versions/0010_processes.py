@@ -28,6 +28,4 @@ def upgrade() -> None:
         ["process_id"],
         postgresql_where=sa.text("closed_at IS NULL"),
     )
-    op.add_column(
-        "stations_charger", sa.Column("presence_since", sa.DateTime(timezone=True), nullable=True)
-    )
+    op.add_column("stations_charger", sa.Column("presence_since", sa.DateTime(timezone=True), nullable=True))

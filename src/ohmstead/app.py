@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
+from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
 
@@ -24,6 +25,7 @@ from ohmstead.accounts import endpoints as auth
 from ohmstead.accounts import id_tags_endpoints as id_tags
 from ohmstead.accounts import mail_endpoints as mail
 from ohmstead.accounts import users_endpoints as users
+from ohmstead.accounts.permissions import check_routes
 from ohmstead.accounts.person_keys import PersonKeys
 from ohmstead.accounts.service import ensure_admin
 from ohmstead.bookings import reservations_endpoints as reservations
@@ -71,6 +73,7 @@ from ohmstead.gateway.jobs import messages
 from ohmstead.gateway.neighbours import Neighbours
 from ohmstead.gateway.protocol import protocol_class
 from ohmstead.gateway.server import Gateway
+from ohmstead.insights import diagnosis_endpoints as diagnosis
 from ohmstead.insights import health, live
 from ohmstead.insights.log_tail import LogTail
 from ohmstead.insights.snapshots import SNAPSHOTS
@@ -116,6 +119,7 @@ ROUTERS = (
     firmware.router,
     firmware_updates.router,
     diagnostics.router,
+    diagnosis.router,
     downloads.router,
     uploads.router,
     live.router,
@@ -192,6 +196,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
         person_keys=PersonKeys(settings.signing_key),
     )
     install_error_handlers(app)
+    check_routes(routes())
     for router in ROUTERS:
         app.include_router(router)
     app.add_api_route("/ocpp/{charge_point_id:path}", _no_upgrade, include_in_schema=False)
@@ -208,6 +213,15 @@ def outcomes_of_commands(settings: Settings) -> Outcomes:
     local_lists_keeping.register(outcomes)
     reservations_outcomes.register(outcomes)
     return outcomes
+
+
+def routes() -> Iterator[str]:
+    """Give every route of the API as the table of permissions names it."""
+    for route in (route for router in ROUTERS for route in router.routes):
+        if isinstance(route, APIRoute):
+            yield from (f"{method} {route.path}" for method in route.methods or ())
+        elif isinstance(route, APIWebSocketRoute):
+            yield f"WEBSOCKET {route.path}"
 
 
 async def _no_upgrade(request: Request, charge_point_id: str) -> Response:

@@ -23,6 +23,7 @@ from ohmstead.fleet.firmware import jobs as firmware
 from ohmstead.fleet.local_lists import jobs as local_lists
 from ohmstead.fleet.onboarding import jobs as onboarding
 from ohmstead.gateway import jobs as gateway
+from ohmstead.insights import diagnosis_jobs as diagnosis
 from ohmstead.mail import jobs as mail
 from ohmstead.notifications import jobs as alerts
 from ohmstead.notifications import subscribers as notifications
@@ -79,6 +80,7 @@ for namespace, blueprint in (
     (audit.NAMESPACE, audit.blueprint),
     (energy.NAMESPACE, energy.blueprint),
     (onboarding.NAMESPACE, onboarding.blueprint),
+    (diagnosis.NAMESPACE, diagnosis.blueprint),
 ):
     registry.add_tasks_from(blueprint, namespace=namespace)
 

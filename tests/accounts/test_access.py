@@ -1,18 +1,19 @@
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
 import structlog
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 from tests.accounts.conftest import OpenSessions
 from tests.conftest import FrozenClock
 from tests.world import World
 
-from ohmstead.accounts.access import authenticate, require
+from ohmstead.accounts.access import Caller, authenticate
 from ohmstead.accounts.models import Role
+from ohmstead.accounts.permissions import PERMISSION_OF
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.config import Settings
 from ohmstead.core.errors import Unauthenticated
@@ -20,20 +21,21 @@ from ohmstead.core.errors import Unauthenticated
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 
 
-class TestRequire:
-    def test_an_endpoint_for_nobody_is_a_slip_of_the_pen(self) -> None:
-        with pytest.raises(ValueError, match="name the roles"):
-            require()
+@pytest.fixture(autouse=True)
+def permissions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The routes that these tests make are for everybody who has signed in."""
+    for route in ("GET /who", "GET /slow"):
+        monkeypatch.setitem(PERMISSION_OF, route, "self")
 
+
+class TestCaller:
     async def test_the_request_and_its_log_know_who_asks(
         self, app: FastAPI, client: httpx.AsyncClient, world: World
     ) -> None:
         seen: dict[str, Any] = {}
 
         @app.get("/who")
-        async def who(
-            request: Request, principal: Annotated[Principal, Depends(require(Role.EV_OWNER))]
-        ) -> None:
+        async def who(request: Request, principal: Caller) -> None:
             seen.update(structlog.contextvars.get_contextvars(), request=request.state.user_id)
             seen["principal"] = principal.user_id
 
@@ -47,7 +49,7 @@ class TestRequire:
         seen: list[int] = []
 
         @app.get("/slow")
-        async def slow(_: Annotated[Principal, Depends(require(Role.EV_OWNER))]) -> None:
+        async def slow(_: Caller) -> None:
             seen.append(open_sessions.now)
 
         user = await world.user(Role.EV_OWNER)

@@ -196,7 +196,7 @@ class TestSignsOfLife:
         await kill(two)
 
         async def gone() -> bool:
-            return one.others == []
+            return bool(one.others == [])
 
         await until(gone)
 

@@ -120,6 +120,9 @@ async def test_redis_may_be_lost_under_load(duo: Duo) -> None:
         duo.redis.go_on()
         for node in duo.nodes:
             await duo.is_ready(node, "ready")
+        async with charger(duo.a.ocpp, idle) as old, charger(duo.b.ws, idle) as new:
+            await new.boot()
+            assert await old.closed() == (4000, "the charger has connected again")
         await fleet.progress(each=3)
         await fleet.finish()
         assert not fleet.troubles.errors

@@ -55,7 +55,7 @@ async def test_authorize_and_start_are_answered_alike(
     assert stopped["idTagInfo"] == told
 
 
-@pytest.mark.parametrize("fields", [{"status": "Blocked"}, {"expires_at": YESTERDAY}], ids=str)
+@pytest.mark.parametrize("fields", [{"status": "Blocked"}, {"expires_at": YESTERDAY}])
 async def test_a_tag_whose_parent_may_not_charge_is_blocked(
     raw: RawCharger, row: Charger, server_world: World, fields: dict[str, Any]
 ) -> None:

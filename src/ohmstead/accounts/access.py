@@ -1,6 +1,5 @@
 """Who may use an endpoint: a bearer token is turned into a principal, by the user's row of this moment."""
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts import access_tokens
 from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role, User, UserStatus
+from ohmstead.accounts.permissions import permission_for
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.acting import Acting, signed_in
 from ohmstead.core.config import Settings
@@ -100,36 +100,26 @@ def acting_of(known: Principal) -> Acting:
     )
 
 
-def require(*roles: Role) -> Callable[..., Awaitable[Principal]]:
-    """Return the dependency of an endpoint that these roles may use: it gives the `Principal`.
+async def caller(request: Request, now: Now, credentials: Credentials) -> Principal:
+    """Return who calls an endpoint, when the table of permissions lets that role use its route.
 
-    Without a valid token it raises `Unauthenticated` (401), for another role `Forbidden` (403). An
-    endpoint for everybody who has signed in names every role: `require(*Role)`.
+    Without a valid token it raises `Unauthenticated` (401), for a role that may not `Forbidden` (403).
     """
-    if not roles:
-        raise ValueError("name the roles that may use this endpoint")
-    allowed = frozenset(roles)
-
-    async def principal(request: Request, now: Now, credentials: Credentials) -> Principal:
-        if credentials is None:
-            raise Unauthenticated("Sign in first: send the header 'Authorization: Bearer <accessToken>'.")
-        state = request.app.state
-        # A unit of work of its own, over before the endpoint begins: some wait long for a charger.
-        async with state.database.session() as session:
-            known = await authenticate(session, state.settings, credentials.credentials, now)
-        request.state.user_id = known.user_id
-        structlog.contextvars.bind_contextvars(user_id=str(known.user_id))
-        signed_in(acting_of(known))
-        if known.role not in allowed:
-            needed = " or ".join(sorted(allowed))
-            raise Forbidden(f"This needs the role {needed}; yours is {known.role}.")
-        return known
-
-    return principal
+    if credentials is None:
+        raise Unauthenticated("Sign in first: send the header 'Authorization: Bearer <accessToken>'.")
+    state = request.app.state
+    # A unit of work of its own, over before the endpoint begins: some wait long for a charger.
+    async with state.database.session() as session:
+        known = await authenticate(session, state.settings, credentials.credentials, now)
+    request.state.user_id = known.user_id
+    structlog.contextvars.bind_contextvars(user_id=str(known.user_id))
+    signed_in(acting_of(known))
+    permission = permission_for(request.method, request.scope["route"].path)
+    if known.role not in permission.roles:
+        needed = " or ".join(sorted(permission.roles))
+        raise Forbidden(f"This needs the role {needed}; yours is {known.role}.")
+    return known
 
 
-Anybody = Annotated[Principal, Depends(require(*Role))]
-Staff = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE, Role.OPERATOR))]
-"""Who sees and runs stations and chargers."""
-Manager = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN, Role.BACKOFFICE))]
-"""Who may also change what there is."""
+Caller = Annotated[Principal, Depends(caller)]
+"""Who calls an endpoint. Which roles may is said by the table in `accounts.permissions`, and only there."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ohmstead.accounts.access import Manager
+from ohmstead.accounts.access import Caller
 from ohmstead.accounts.audit_models import AuditEntry
 from ohmstead.accounts.person_keys import PersonKeys, decrypt
 from ohmstead.accounts.principal import Principal
@@ -149,7 +149,7 @@ async def readable(session: AsyncSession, rows: list[AuditEntry]) -> list[AuditE
 
 @router.get("")
 async def list_audit(
-    session: UnitOfWork, principal: Manager, paging: Annotated[Paging, Depends()], wanted: Wanted
+    session: UnitOfWork, principal: Caller, paging: Annotated[Paging, Depends()], wanted: Wanted
 ) -> Page[AuditEntryOut]:
     """List changes, newest first. A Backoffice sees those of its business."""
     found = await ORDER.slice(session, entries(principal, wanted), paging)
@@ -178,7 +178,7 @@ class _Csv:
 )
 async def export_audit(
     request: Request,
-    principal: Manager,
+    principal: Caller,
     wanted: Wanted,
     form: Annotated[
         Literal["csv", "ndjson"],

@@ -8,10 +8,9 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import Field, StringConstraints, field_validator
 from sqlalchemy import select
 
-from ohmstead.accounts.access import require
+from ohmstead.accounts.access import Caller
 from ohmstead.accounts.businesses import make_business
-from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role
-from ohmstead.accounts.principal import Principal
+from ohmstead.accounts.models import Backoffice, BackofficeStatus
 from ohmstead.core.errors import NotFound
 from ohmstead.core.http import Now, Schema, UnitOfWork, UtcTime
 from ohmstead.core.openapi import refuses
@@ -20,7 +19,6 @@ from ohmstead.core.text import Text
 
 router = APIRouter(prefix="/api/admin/backoffices", tags=["Businesses"])
 
-SystemAdmin = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN))]
 Sort = Annotated[str, Query(max_length=40, description="`name` or `created_at`, each also with `-`.")]
 Name = Annotated[Text, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 ORDER = Order(
@@ -56,7 +54,7 @@ class BusinessOut(Schema):
 
 @router.get("", response_model=Page[BusinessOut])
 async def list_businesses(
-    *, session: UnitOfWork, principal: SystemAdmin, paging: Annotated[Paging, Depends()], sort: Sort = "name"
+    *, session: UnitOfWork, principal: Caller, paging: Annotated[Paging, Depends()], sort: Sort = "name"
 ) -> Page[BusinessOut]:
     """List the businesses; `q` searches their names, `sort` is `name` or `created_at`, each also with `-`."""
     query = select(Backoffice).where(containing(paging.q, Backoffice.name))
@@ -71,7 +69,7 @@ async def list_businesses(
     responses=refuses(409, "A business has this name already."),
 )
 async def create_business(
-    *, session: UnitOfWork, principal: SystemAdmin, now: Now, body: BusinessIn
+    *, session: UnitOfWork, principal: Caller, now: Now, body: BusinessIn
 ) -> BusinessOut:
     """Create a business that is active at once."""
     return BusinessOut.model_validate(await make_business(session, body.name, body.time_zone, now))
@@ -81,7 +79,7 @@ async def create_business(
 async def show_business(
     *,
     session: UnitOfWork,
-    principal: SystemAdmin,
+    principal: Caller,
     backoffice_id: Annotated[UUID, Path(description="The id of a business.")],
 ) -> BusinessOut:
     """Show one business."""

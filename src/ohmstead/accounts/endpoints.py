@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from ohmstead.accounts.access import Anybody, principal_of
+from ohmstead.accounts.access import Caller, principal_of
 from ohmstead.accounts.models import UserStatus
 from ohmstead.accounts.queries import user_with_business
 from ohmstead.accounts.schemas import Profile, SignedIn, SignIn
@@ -69,7 +69,7 @@ async def login(
 
 
 @router.get("/me", response_model=Profile)
-async def get_profile(session: UnitOfWork, principal: Anybody) -> Profile:
+async def get_profile(session: UnitOfWork, principal: Caller) -> Profile:
     """Return the caller: role, business and stations as they are at this moment, not as in the token."""
     user, business = await user_with_business(session, principal.user_id)
     return Profile(

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query
 
 from ohmstead.accounts import id_tags, id_tags_queries
-from ohmstead.accounts.access import Manager, Staff
+from ohmstead.accounts.access import Caller
 from ohmstead.accounts.id_tags_schemas import IdTagChange, IdTagCreate, IdTagItem
 from ohmstead.accounts.models import TokenStatus
 from ohmstead.core.http import Now, UnitOfWork
@@ -38,7 +38,7 @@ Named = Annotated[str, Depends(named)]
 async def list_id_tags(
     *,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     paging: Annotated[Paging, Depends()],
     status: Annotated[TokenStatus | None, Query(description="Only tags with this status.")] = None,
     backoffice_id: Annotated[UUID | None, Query(description="Only tags of this business.")] = None,
@@ -57,21 +57,21 @@ async def list_id_tags(
 
 
 @router.post("", status_code=201, response_model=IdTagItem, responses=TAKEN)
-async def create_id_tag(body: IdTagCreate, session: UnitOfWork, principal: Manager, now: Now) -> IdTagItem:
+async def create_id_tag(body: IdTagCreate, session: UnitOfWork, principal: Caller, now: Now) -> IdTagItem:
     """Make an id tag. 409 when the business has it already, in whatever case."""
     token = await id_tags.create_id_tag(session, principal, now=now, **body.model_dump())
     return IdTagItem.model_validate(token)
 
 
 @router.get("/{id_tag}", response_model=IdTagItem, responses=AMBIGUOUS)
-async def get_id_tag(id_tag: Named, session: UnitOfWork, principal: Staff) -> IdTagItem:
+async def get_id_tag(id_tag: Named, session: UnitOfWork, principal: Caller) -> IdTagItem:
     """Get one id tag, by its text in any case or by its id."""
     return IdTagItem.model_validate(await id_tags_queries.find_id_tag(session, principal, id_tag))
 
 
 @router.put("/{id_tag}", response_model=IdTagItem, responses=TAKEN)
 async def change_id_tag(
-    id_tag: Named, body: IdTagChange, session: UnitOfWork, principal: Manager, now: Now
+    id_tag: Named, body: IdTagChange, session: UnitOfWork, principal: Caller, now: Now
 ) -> IdTagItem:
     """Change an id tag; members that are absent stay. It may be renamed: 409 when the new name is taken."""
     changes = body.model_dump(exclude_unset=True)
@@ -80,6 +80,6 @@ async def change_id_tag(
 
 
 @router.delete("/{id_tag}", status_code=204, responses=AMBIGUOUS)
-async def delete_id_tag(id_tag: Named, session: UnitOfWork, principal: Manager) -> None:
+async def delete_id_tag(id_tag: Named, session: UnitOfWork, principal: Caller) -> None:
     """Delete an id tag. Its sessions stay and keep its text."""
     await id_tags.delete_id_tag(session, principal, id_tag)

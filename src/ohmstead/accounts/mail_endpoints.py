@@ -6,9 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query
 from sqlalchemy import select
 
-from ohmstead.accounts.access import require
-from ohmstead.accounts.models import Role
-from ohmstead.accounts.principal import Principal
+from ohmstead.accounts.access import Caller
 from ohmstead.core.errors import NotFound
 from ohmstead.core.http import Schema, UnitOfWork, UtcTime
 from ohmstead.core.paging import Order, Page, Paging, containing, time_key, uuid_key
@@ -16,7 +14,6 @@ from ohmstead.mail.models import Mail, MailStatus
 
 router = APIRouter(prefix="/api/admin/mail", tags=["Mail"])
 
-Administrator = Annotated[Principal, Depends(require(Role.SYSTEM_ADMIN))]
 ORDER = Order(keys={"created_at": time_key(Mail.created_at)}, tie=uuid_key(Mail.id), default="-created_at")
 
 
@@ -43,7 +40,7 @@ class MailDetail(MailOut):
 @router.get("")
 async def list_mail(
     session: UnitOfWork,
-    _: Administrator,
+    _: Caller,
     paging: Annotated[Paging, Depends()],
     status: Annotated[MailStatus | None, Query(description="Only those with this status.")] = None,
 ) -> Page[MailOut]:
@@ -57,7 +54,7 @@ async def list_mail(
 
 @router.get("/{mail_id}")
 async def get_mail(
-    session: UnitOfWork, _: Administrator, mail_id: Annotated[UUID, Path(description="The id of a mail.")]
+    session: UnitOfWork, _: Caller, mail_id: Annotated[UUID, Path(description="The id of a mail.")]
 ) -> MailDetail:
     """Return one mail. Its text is there while it waits, or is kept because no mail server is set."""
     mail = await session.get(Mail, mail_id)

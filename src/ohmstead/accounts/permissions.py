@@ -116,6 +116,7 @@ PERMISSIONS: dict[str, Permission] = {
             f"GET {CHARGER}",
             f"GET {CHARGER}/status-history",
             f"GET {CHARGER}/reports",
+            f"GET {CHARGER}/diagnosis",
         ),
         api_key=True,
     ),
@@ -257,7 +258,92 @@ PERMISSIONS: dict[str, Permission] = {
         _of(f"POST {CHARGER}/diagnostics", f"POST {CHARGER}/logs"),
         api_key=True,
     ),
+    "local-lists:read": Permission(
+        "See the local lists of chargers, and their rules",
+        STAFF,
+        _of(
+            "GET /api/admin/local-lists",
+            f"GET {CHARGER}/local-list",
+            "GET /api/admin/local-list-rules",
+            "GET /api/admin/local-list-rules/{rule_id}",
+        ),
+        api_key=True,
+    ),
+    "local-lists:send": Permission(
+        "Send local lists to chargers", STAFF, _of(f"POST {CHARGER}/local-list"), api_key=True
+    ),
+    "local-lists:manage": Permission(
+        "Make, change and delete the rules of local lists",
+        MANAGERS,
+        _of(
+            "POST /api/admin/local-list-rules",
+            "PUT,DELETE /api/admin/local-list-rules/{rule_id}",
+        ),
+        api_key=True,
+    ),
+    "reservations:read": Permission(
+        "See reservations at chargers",
+        STAFF,
+        _of("GET /api/admin/reservations", "GET /api/admin/reservations/{key}"),
+        api_key=True,
+    ),
+    "reservations:manage": Permission(
+        "Reserve connectors, and end reservations",
+        STAFF,
+        _of(f"POST {CHARGER}/reserve", "POST /api/admin/reservations/{key}/cancel"),
+        api_key=True,
+    ),
+    "charging-profiles:read": Permission(
+        "See charging profiles, and what they come to",
+        STAFF,
+        _of(
+            "GET /api/admin/charging-profiles",
+            "GET /api/admin/charging-profiles/{profile_id}",
+            f"GET {CHARGER}/charging-profiles",
+            f"GET {CHARGER}/composite-schedule",
+        ),
+        api_key=True,
+    ),
+    "charging-profiles:assign": Permission(
+        "Give charging profiles to chargers, and clear them there",
+        STAFF,
+        _of(f"POST,DELETE {CHARGER}/charging-profiles"),
+        api_key=True,
+    ),
+    "charging-profiles:manage": Permission(
+        "Make, change and delete charging profiles",
+        MANAGERS,
+        _of(
+            "POST /api/admin/charging-profiles",
+            "PUT,DELETE /api/admin/charging-profiles/{profile_id}",
+        ),
+        api_key=True,
+    ),
+    "tables:export": Permission(
+        "Export stations, chargers and id tags, and print stickers",
+        STAFF,
+        _of(
+            "GET /api/admin/stations.csv",
+            "GET /api/admin/chargers.csv",
+            "GET /api/admin/id-tags.csv",
+            "GET /api/admin/stickers.pdf",
+        ),
+        api_key=True,
+    ),
+    "tables:import": Permission(
+        "Import stations, chargers and id tags",
+        MANAGERS,
+        _of(
+            "POST /api/admin/stations.csv",
+            "POST /api/admin/chargers.csv",
+            "POST /api/admin/id-tags.csv",
+        ),
+        api_key=True,
+    ),
     # --- what goes on
+    "live": Permission(
+        "Watch what happens live, within the own scope", STAFF, _of("WEBSOCKET /api/live"), api_key=True
+    ),
     "ocpp:read": Permission(
         "Read the log of messages, connections and refusals",
         STAFF,
@@ -291,6 +377,47 @@ def check_routes(routes: Iterable[str]) -> None:
         raise StartupError("; ".join(faults), "Mend the table in accounts/permissions.py.")
 
 
-def may(role: Role, route: str) -> bool:
-    """Tell whether a role may use a route."""
-    return role in PERMISSIONS[PERMISSION_OF[route]].roles
+def permission_for(method: str, path: str) -> Permission:
+    """Return the permission that a route needs. The start has made sure that there is one."""
+    return PERMISSIONS[PERMISSION_OF[f"{method} {path}"]]
+
+
+HEAD = """\
+# Who may do what
+
+This page is made from the table in `src/ohmstead/accounts/permissions.py`, which is also what the server
+asks: `python -m ohmstead.accounts.permissions > docs/permissions.md`. A route that is not in it keeps the
+server from starting.
+
+Which rows somebody sees and changes is said by the query: a Backoffice acts within its business, an
+Operator at its stations, a driver for itself. What is not theirs does not exist for them (404).
+
+"""
+
+
+def as_markdown() -> str:
+    """Return the table as the page docs/permissions.md shows it."""
+    lines = [
+        *HEAD.splitlines(),
+        "| permission | what it allows | " + " | ".join(Role) + " |",
+        "|---|---|" + "---|" * len(Role),
+    ]
+    for name, permission in PERMISSIONS.items():
+        marks = ["anyone"] * len(Role) if permission.anonymous else [_mark(permission, role) for role in Role]
+        lines.append(f"| `{name}` | {permission.text} | {' | '.join(marks)} |")
+    lines += ["", "## Routes", "", "| route | permission |", "|---|---|"]
+    lines += [f"| `{route}` | `{name}` |" for route, name in sorted(PERMISSION_OF.items(), key=_by_path)]
+    return "\n".join(lines) + "\n"
+
+
+def _mark(permission: Permission, role: Role) -> str:
+    return "yes" if role in permission.roles else ""
+
+
+def _by_path(entry: tuple[str, str]) -> tuple[str, str]:
+    method, _, path = entry[0].partition(" ")
+    return path, method
+
+
+if __name__ == "__main__":
+    print(as_markdown(), end="")  # noqa: T201 # it is what the command is for

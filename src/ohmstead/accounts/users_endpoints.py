@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from ohmstead.accounts import queries, service
-from ohmstead.accounts.access import Manager
+from ohmstead.accounts.access import Caller
 from ohmstead.accounts.models import Role, UserStatus
 from ohmstead.accounts.schemas import UserChange, UserItem
 from ohmstead.core.http import UnitOfWork
@@ -38,7 +38,7 @@ RightsChanged = Annotated[set[UUID], Depends(rights_changed, scope="function")]
 async def list_users(
     *,
     session: UnitOfWork,
-    principal: Manager,
+    principal: Caller,
     paging: Annotated[Paging, Depends()],
     role: Annotated[Role | None, Query(description="Only users with this role.")] = None,
     status: Annotated[UserStatus | None, Query(description="Only users with this status.")] = None,
@@ -60,7 +60,7 @@ async def change_user(
     user_id: Annotated[UUID, Path(description="The id of a user.")],
     body: UserChange,
     session: UnitOfWork,
-    principal: Manager,
+    principal: Caller,
 ) -> UserItem:
     """Activate or deactivate a user, or give an Operator its stations; what is absent stays.
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from ohmstead.accounts.access import Staff
+from ohmstead.accounts.access import Caller
 from ohmstead.bookings import reservations
 from ohmstead.bookings import reservations_queries as queries
 from ohmstead.bookings.reservations_models import ReservationStatus
@@ -37,7 +37,7 @@ Key = Annotated[UUID, Path(description="The `id` of a reservation, not the numbe
 async def list_reservations(
     *,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     now: Now,
     paging: Annotated[Paging, Depends()],
     charger: Annotated[Text | None, Query(max_length=48, description="Only of this charger.")] = None,
@@ -65,14 +65,14 @@ async def list_reservations(
 
 
 @router.get("/reservations/{key}")
-async def get_reservation(session: UnitOfWork, principal: Staff, now: Now, key: Key) -> ReservationOut:
+async def get_reservation(session: UnitOfWork, principal: Caller, now: Now, key: Key) -> ReservationOut:
     """Show one reservation."""
     return queries.show(await queries.get_reservation(session, principal, key), now)
 
 
 @router.post("/reservations/{key}/cancel", responses=ASKS, response_model_exclude_unset=True)
 async def cancel_reservation(
-    request: Request, principal: Staff, key: Key, wait_seconds: Timeout = None
+    request: Request, principal: Caller, key: Key, wait_seconds: Timeout = None
 ) -> Reserved:
     """Ask the charger to give a reservation up (CancelReservation), and answer with what it says."""
     database: Database = request.app.state.database

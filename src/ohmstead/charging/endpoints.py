@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from ohmstead.accounts.access import Staff
+from ohmstead.accounts.access import Caller
 from ohmstead.charging import queries, service
 from ohmstead.charging.figures import figures_written
 from ohmstead.charging.models import ClosedBy, MeterValue, SessionStatus
@@ -69,7 +69,7 @@ def wanted_transactions(
 @router.get("")
 async def list_transactions(
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     paging: Annotated[Paging, Depends()],
     wanted: Annotated[queries.TransactionFilter, Depends(wanted_transactions)],
 ) -> Page[TransactionOut]:
@@ -81,7 +81,7 @@ async def list_transactions(
 
 @router.get("/{transaction_id}")
 async def get_transaction(
-    session: UnitOfWork, principal: Staff, transaction_id: TransactionId
+    session: UnitOfWork, principal: Caller, transaction_id: TransactionId
 ) -> TransactionDetail:
     """Return one session, by its id or by its `ocpp_transaction_id`."""
     return TransactionDetail.model_validate(await queries.transaction(session, principal, transaction_id))
@@ -91,7 +91,7 @@ async def get_transaction(
 async def list_meter_values(
     *,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     now: Now,
     paging: Annotated[Paging, Depends()],
     transaction_id: TransactionId,
@@ -127,7 +127,7 @@ async def list_meter_values(
 async def force_stop_transaction(
     request: Request,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     transaction_id: TransactionId,
     body: ForceStop | None = None,
 ) -> ForceStopped:

@@ -74,6 +74,8 @@ class Session(Base):
         Index("ix_charging_session_backoffice", "backoffice_id", text("occurred_at DESC"), text("id DESC")),
         Index("ix_charging_session_occurred", text("occurred_at DESC"), text("id DESC")),
         Index("ix_charging_session_token", "token_id"),
+        Index("ix_charging_session_ruled", "closed_at", postgresql_where=text("closed_by = 'rule'")),
+        Index("ix_charging_session_age", "received_at", postgresql_using="brin"),
         {"postgresql_with": {"fillfactor": "80"}},
     )
 

@@ -5,6 +5,7 @@ fact does, so this queue is the outbox. A fact is published by name and becomes 
 subscriber; the publisher knows none of them. Jobs run at least once, so they are idempotent.
 """
 
+from copy import copy
 from datetime import datetime
 from typing import Any
 
@@ -24,11 +25,16 @@ class Jobs:
 
     def __init__(self, url: str, registry: Blueprint, subscribers: Subscribers) -> None:
         self.app = App(connector=PsycopgConnector(conninfo=url, min_size=1, max_size=4, timeout=5.0))
-        # A blueprint can be added to one app only, and a process may hold several (tests do).
-        self.app.tasks.update(registry.tasks)
-        self.app.periodic_registry = registry.periodic_registry
-        for task in registry.tasks.values():
+        # A blueprint can be added to one app only, and a process may hold several (tests do): each has
+        # copies, since a task defers by the app that it belongs to.
+        own = {name: copy(task) for name, task in registry.tasks.items()}
+        for task in own.values():
             task.blueprint = self.app
+        self.app.tasks.update(own)
+        for turn in registry.periodic_registry.periodic_tasks.values():
+            self.app.periodic_registry.register_task(
+                own[turn.task.name], turn.cron, turn.periodic_id, turn.configure_kwargs
+            )
         self.subscribers = subscribers
         unknown = {task for tasks in subscribers.values() for task in tasks} - set(self.app.tasks)
         if unknown:

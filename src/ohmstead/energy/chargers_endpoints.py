@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from ohmstead.accounts.access import Staff
+from ohmstead.accounts.access import Caller
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Conflict, Invalid
 from ohmstead.core.http import UnitOfWork
@@ -45,7 +45,7 @@ DAY = 86_400
 
 @router.get("/charging-profiles")
 async def list_installed_profiles(
-    session: UnitOfWork, principal: Staff, charger_id: ChargerId, paging: Annotated[Paging, Depends()]
+    session: UnitOfWork, principal: Caller, charger_id: ChargerId, paging: Annotated[Paging, Depends()]
 ) -> Page[InstalledOut]:
     """List the profiles that the charger was told and has accepted, by their ids there."""
     await get_charger(session, principal, charger_id)
@@ -56,7 +56,7 @@ async def list_installed_profiles(
 async def assign_charging_profile(
     *,
     request: Request,
-    principal: Staff,
+    principal: Caller,
     charger_id: ChargerId,
     body: Assignment,
     wait_seconds: Timeout = None,

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
 
-from ohmstead.accounts.access import Manager, Staff
+from ohmstead.accounts.access import Caller
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.openapi import refuses
 from ohmstead.core.paging import Page, Paging
@@ -21,7 +21,7 @@ TAKEN = refuses(409, "The business has a profile of this name.")
 @router.get("")
 async def list_charging_profiles(
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     paging: Annotated[Paging, Depends()],
     sort: Annotated[str | None, Query(description="`name` or `created_at`; `-` before it: falling.")] = None,
 ) -> Page[ChargingProfileOut]:
@@ -31,7 +31,7 @@ async def list_charging_profiles(
 
 @router.post("", status_code=201, responses=TAKEN)
 async def create_charging_profile(
-    session: UnitOfWork, principal: Manager, now: Now, body: ChargingProfileIn
+    session: UnitOfWork, principal: Caller, now: Now, body: ChargingProfileIn
 ) -> ChargingProfileOut:
     """Keep a profile. Nothing is sent: give it to chargers by their own path."""
     row = await service.create_profile(session, principal, now, body)
@@ -40,7 +40,7 @@ async def create_charging_profile(
 
 @router.get("/{profile_id}")
 async def get_charging_profile(
-    session: UnitOfWork, principal: Staff, profile_id: ProfileId
+    session: UnitOfWork, principal: Caller, profile_id: ProfileId
 ) -> ChargingProfileOut:
     """Show one profile, and how many chargers have it."""
     return (
@@ -50,7 +50,7 @@ async def get_charging_profile(
 
 @router.put("/{profile_id}", responses=TAKEN)
 async def change_charging_profile(
-    session: UnitOfWork, principal: Manager, now: Now, profile_id: ProfileId, body: ChargingProfileChange
+    session: UnitOfWork, principal: Caller, now: Now, profile_id: ProfileId, body: ChargingProfileChange
 ) -> ChargingProfileOut:
     """Change what the body names. Chargers keep what they were told, and are outdated until told anew."""
     row = await service.change_profile(session, principal, now, profile_id, body)
@@ -58,6 +58,6 @@ async def change_charging_profile(
 
 
 @router.delete("/{profile_id}", status_code=204, responses=refuses(409, "Chargers have it."))
-async def delete_charging_profile(session: UnitOfWork, principal: Manager, profile_id: ProfileId) -> None:
+async def delete_charging_profile(session: UnitOfWork, principal: Caller, profile_id: ProfileId) -> None:
     """Delete a profile that no charger has."""
     await service.delete_profile(session, principal, profile_id)

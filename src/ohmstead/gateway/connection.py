@@ -38,6 +38,7 @@ from ohmstead.ocpp.frames import (
     parse,
 )
 from ohmstead.ocpp.v16.schemas import check_request, check_response, strip_unknown_request
+from ohmstead.stations.observations import REPEATED_ID
 from ohmstead.stations.status import Told
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class ChargerConnection:
         "_calls",
         "_held",
         "_inbox",
+        "_last_id",
         "attached",
         "charger",
         "elsewhere",
@@ -118,6 +120,7 @@ class ChargerConnection:
         self.sessions: dict[int, OpenSession] = {}
         self.told: dict[int, Told] = {}
         self._inbox: deque[tuple[str, Call | FrameError]] = deque()
+        self._last_id: str | None = None
         self._busy = False
         self._held = 0
         self._calls = Calls(self)
@@ -188,6 +191,12 @@ class ChargerConnection:
                 self.gateway.spawn(self._refuse_stop(inbound, stop, frame.message_id, refusal))
             return
         inbound = _Inbound(text, frame, self.last_seen)
+        message_id = frame.message_id
+        if message_id == self._last_id:
+            self.gateway.observed.note(
+                self.charger.id, REPEATED_ID, self.last_seen, message_id, frame.action[:64]
+            )
+        self._last_id = message_id
         try:
             hot = self._read(inbound)
         except OcppError as error:

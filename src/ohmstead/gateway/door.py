@@ -19,6 +19,7 @@ from ohmstead.gateway.handshake import (
     client_address,
     identity_of,
     is_secure,
+    offered,
     sent_password,
 )
 from ohmstead.gateway.lookup import Known, look_up
@@ -26,6 +27,7 @@ from ohmstead.gateway.paths import guessed_identity
 from ohmstead.gateway.protocol import ChargerProtocol
 from ohmstead.gateway.refusals import Refusals
 from ohmstead.stations import credentials
+from ohmstead.stations.observations import WRONG_SUBPROTOCOL
 
 if TYPE_CHECKING:
     from ohmstead.gateway.server import Gateway
@@ -94,6 +96,13 @@ class Door:
             connection.disconnect("the charger's settings changed")
             return
         if not served:
+            gateway.observed.note(
+                known.id,
+                WRONG_SUBPROTOCOL,
+                connection.last_seen,
+                connection.id_text,
+                offered(request.headers),
+            )
             protocol.close(1002, "subprotocol not supported: offer ocpp1.6")
             return
         if matched is not None and known.next_passwords:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from fastapi import APIRouter, Depends, Query
 
-from ohmstead.accounts.access import Staff
+from ohmstead.accounts.access import Caller
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.paging import Page, Paging
 from ohmstead.core.text import Text
@@ -43,7 +43,7 @@ WantedRows = Annotated[Wanted, Depends(wanted)]
 async def list_messages(
     *,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     now: Now,
     paging: Annotated[Paging, Depends()],
     wanted: WantedRows,
@@ -76,7 +76,7 @@ async def list_messages(
 
 @router.get("/refusals")
 async def list_refusals(
-    session: UnitOfWork, principal: Staff, paging: Annotated[Paging, Depends()], wanted: WantedRows
+    session: UnitOfWork, principal: Caller, paging: Annotated[Paging, Depends()], wanted: WantedRows
 ) -> Page[RefusalOut]:
     """List refused handshakes, newest first. Those of unknown chargers are for a SystemAdmin alone."""
     query = queries.refusals(
@@ -88,7 +88,7 @@ async def list_refusals(
 
 @router.get("/connections")
 async def list_connections(
-    session: UnitOfWork, principal: Staff, now: Now, paging: Annotated[Paging, Depends()], wanted: WantedRows
+    session: UnitOfWork, principal: Caller, now: Now, paging: Annotated[Paging, Depends()], wanted: WantedRows
 ) -> Page[ConnectionOut]:
     """List the sockets of chargers, newest first: from, to, and why each ended."""
     query = queries.connections(

@@ -146,14 +146,19 @@ def choose_subprotocol(headers: Headers) -> tuple[str | None, bool]:
     None offered is taken as ocpp1.6 (chargers forget it). Only unknown ones: accepted without one, to
     be closed at once, as OCPP-J 1.6 3.2 asks for.
     """
-    offered = [one.strip() for value in headers.get_all(SUBPROTOCOLS) for one in value.split(",")]
-    offered = [one for one in offered if one]
-    if not offered:
+    names = [one.strip() for value in headers.get_all(SUBPROTOCOLS) for one in value.split(",")]
+    names = [one for one in names if one]
+    if not names:
         return None, True
-    for one in offered:
+    for one in names:
         if one.lower() == SUBPROTOCOL:
             return one, True
     return None, False
+
+
+def offered(headers: Headers) -> str:
+    """Return the protocols that were offered, for people: masked and cut."""
+    return mask(None, ", ".join(headers.get_all(SUBPROTOCOLS))[:200])
 
 
 @dataclass(slots=True)

@@ -29,6 +29,12 @@ class Message(Base):
             "id",
             postgresql_where=text("error_code IS NOT NULL"),
         ),
+        Index(
+            "ix_gateway_message_fault",
+            "charger_id",
+            "received_at",
+            postgresql_where=text("error_code IS NOT NULL"),
+        ),
         {"postgresql_partition_by": "RANGE (received_at)"},
     )
     __mapper_args__ = {"primary_key": ["received_at", "id"]}
@@ -75,7 +81,10 @@ class Refusal(Base):
     """A handshake that was refused: when, from where, as whom, why. Masked, and capped in number."""
 
     __tablename__ = "gateway_refusal"
-    __table_args__ = (Index("ix_gateway_refusal_at", "at"),)
+    __table_args__ = (
+        Index("ix_gateway_refusal_at", "at"),
+        Index("ix_gateway_refusal_charger", "charger_id", "at"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     at: Mapped[datetime]

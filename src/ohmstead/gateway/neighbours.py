@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from ohmstead.charging.counting import mend_figures
 from ohmstead.core.errors import Unavailable
@@ -146,7 +147,7 @@ class Neighbours:
             )
             async with gateway.database.session() as session:
                 await mend_figures(session, now)
-        except Unavailable:
-            logger.warning("gateway.not_buried", why="the database is away")  # the next beat tries again
+        except (Unavailable, DBAPIError) as error:
+            logger.warning("gateway.not_buried", why=type(error).__name__)  # the next beat tries again
         finally:
             self._burying = False

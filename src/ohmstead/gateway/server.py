@@ -26,6 +26,7 @@ from ohmstead.gateway.transactions import Transactions
 from ohmstead.gateway.v16 import routes
 from ohmstead.gateway.writer import Entry, Writer
 from ohmstead.link.links import Links
+from ohmstead.stations.observations import OBSERVATION, Observed
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -63,6 +64,7 @@ class Gateway:
         self.cold = asyncio.Semaphore(COLD_AT_ONCE)
         self.transactions = Transactions(database, self.cold, self.report_away)
         self.attendance = Attendance(self)
+        self.observed = Observed()
         self.door = Door(self)
         self.draining = False
         self._away_since: float | None = None
@@ -113,6 +115,7 @@ class Gateway:
         for connection in self.attendance:
             connection.protocol.fail("the server stops")
         await self.figures.settle()
+        self._write_observed()
         running = [task for task in self._tasks if task.get_name() != "gateway watch"]
         if running:
             await asyncio.wait(running, timeout=max(0.1, deadline - time.monotonic()))
@@ -159,6 +162,13 @@ class Gateway:
             if time.monotonic() - last_seen >= SEEN_EVERY_SECONDS:
                 last_seen = time.monotonic()
                 self.attendance.write_seen()
+                if away is None:
+                    self._write_observed()
+
+    def _write_observed(self) -> None:
+        rows = self.observed.take()
+        if rows:
+            self.writer.submit(Entry([(OBSERVATION, row) for row in rows], nothing))
 
     @property
     def database_away(self) -> bool:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
 
-from ohmstead.accounts.access import Staff
+from ohmstead.accounts.access import Caller
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.paging import Page, Paging
 from ohmstead.core.text import Text
@@ -22,7 +22,7 @@ AlertId = Annotated[UUID, Path(description="The id of an alert.")]
 async def list_alerts(
     *,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     paging: Annotated[Paging, Depends()],
     is_open: Annotated[
         bool | None, Query(alias="open", description="Only open, or only cleared ones.")
@@ -38,6 +38,6 @@ async def list_alerts(
 
 
 @router.post("/{alert_id}/clear")
-async def clear_alert(session: UnitOfWork, principal: Staff, now: Now, alert_id: AlertId) -> AlertOut:
+async def clear_alert(session: UnitOfWork, principal: Caller, now: Now, alert_id: AlertId) -> AlertOut:
     """Clear an alert; one that is cleared already stays as it is. It is raised anew when it happens again."""
     return AlertOut.model_validate(await service.clear_by_hand(session, principal, alert_id, now))

@@ -28,6 +28,16 @@ class AlertKind(StrEnum):
     STOP_UNMATCHED = "StopUnmatched"
     SESSION_CLOSED_BY_RULE = "SessionClosedByRule"
     SECURITY_EVENT = "SecurityEvent"
+    WRONG_SUBPROTOCOL = "WrongSubprotocol"
+    BAD_AUTH = "BadAuth"
+    BAD_HANDSHAKE = "BadHandshake"
+    CLOCK_DRIFT = "ClockDrift"
+    REPEATED_IDS = "RepeatedIds"
+    MISSING_STOPS = "MissingStops"
+    REGISTER_JUMPS = "RegisterJumps"
+    SCHEMA_FAULTS = "SchemaFaults"
+    SILENT_CONNECTORS = "SilentConnectors"
+    FLAPPING = "Flapping"
 
 
 class Alert(Base):

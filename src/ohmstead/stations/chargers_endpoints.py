@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request
 
-from ohmstead.accounts.access import Manager, Staff
+from ohmstead.accounts.access import Caller
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.openapi import refuses
 from ohmstead.core.paging import Page, Paging
@@ -34,7 +34,7 @@ async def list_chargers(
     *,
     request: Request,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     paging: Annotated[Paging, Depends()],
     station: Annotated[UUID | None, Query(description="The id of a station.")] = None,
     backoffice_id: Annotated[UUID | None, Query(description="Only chargers of this business.")] = None,
@@ -71,7 +71,7 @@ async def list_chargers(
     responses=refuses(409, "There is a charger with this identity."),
 )
 async def create_charger(
-    *, request: Request, session: UnitOfWork, principal: Manager, now: Now, body: ChargerIn
+    *, request: Request, session: UnitOfWork, principal: Caller, now: Now, body: ChargerIn
 ) -> ChargerWithPassword:
     """Create a charger; only `id` is needed.
 
@@ -89,7 +89,7 @@ async def delete_simulated_chargers(
     request: Request,
     tasks: BackgroundTasks,
     session: UnitOfWork,
-    principal: Manager,
+    principal: Caller,
     simulated: Annotated[Literal["true"], Query(description="Must be `true`.")],
 ) -> Deleted:
     """Delete all simulated chargers of the caller with their sessions, meter values and messages."""
@@ -100,7 +100,7 @@ async def delete_simulated_chargers(
 
 @router.get("/{charger_id}")
 async def get_charger(
-    request: Request, session: UnitOfWork, principal: Staff, charger_id: ChargerId
+    request: Request, session: UnitOfWork, principal: Caller, charger_id: ChargerId
 ) -> ChargerOut:
     """Show one charger with its connectors."""
     charger = await queries.get_charger(session, principal, charger_id)
@@ -119,7 +119,7 @@ async def change_charger(
     request: Request,
     tasks: BackgroundTasks,
     session: UnitOfWork,
-    principal: Manager,
+    principal: Caller,
     now: Now,
     charger_id: ChargerId,
     body: ChargerChange,
@@ -158,7 +158,7 @@ async def delete_charger(
     request: Request,
     tasks: BackgroundTasks,
     session: UnitOfWork,
-    principal: Manager,
+    principal: Caller,
     charger_id: ChargerId,
     simulated: Annotated[
         Literal["true"] | None,
@@ -174,7 +174,7 @@ async def delete_charger(
 async def list_status_history(
     *,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     paging: Annotated[Paging, Depends()],
     charger_id: ChargerId,
     connector_id: Annotated[
@@ -190,7 +190,7 @@ async def list_status_history(
 async def list_reports(
     *,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     paging: Annotated[Paging, Depends()],
     charger_id: ChargerId,
     action: Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from ohmstead.accounts.access import Staff
+from ohmstead.accounts.access import Caller
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Invalid
 from ohmstead.core.openapi import refuses
@@ -36,7 +36,7 @@ router = APIRouter(
 )
 
 
-async def commanded_charger(request: Request, principal: Staff, charger_id: ChargerId) -> str:
+async def commanded_charger(request: Request, principal: Caller, charger_id: ChargerId) -> str:
     """Return the id of a charger that the caller may command; the transaction ends before this returns."""
     database: Database = request.app.state.database
     async with database.session() as session:

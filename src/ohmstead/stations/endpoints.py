@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Query, Request
 
-from ohmstead.accounts.access import Manager, Staff
+from ohmstead.accounts.access import Caller
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.openapi import refuses
 from ohmstead.core.paging import Page, Paging
@@ -24,7 +24,7 @@ StationId = Annotated[UUID, Path(description="The id of a station.")]
 async def list_stations(
     *,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     paging: Annotated[Paging, Depends()],
     status: Annotated[StationStatus | None, Query(description="Only stations with this status.")] = None,
     city: Annotated[Text | None, Query(max_length=120, description="Only of this city, in any case.")] = None,
@@ -38,14 +38,14 @@ async def list_stations(
 
 
 @router.post("", status_code=201)
-async def create_station(session: UnitOfWork, principal: Manager, now: Now, body: StationIn) -> StationOut:
+async def create_station(session: UnitOfWork, principal: Caller, now: Now, body: StationIn) -> StationOut:
     """Create a station; only `name` is needed. A SystemAdmin names the business where there are several."""
     station = await service.create_station(session, principal, now, body)
     return await queries.show_station(session, station)
 
 
 @router.get("/{station_id}")
-async def get_station(session: UnitOfWork, principal: Staff, station_id: StationId) -> StationOut:
+async def get_station(session: UnitOfWork, principal: Caller, station_id: StationId) -> StationOut:
     """Show one station."""
     return await queries.show_station(session, await queries.get_station(session, principal, station_id))
 
@@ -56,7 +56,7 @@ async def change_station(
     request: Request,
     tasks: BackgroundTasks,
     session: UnitOfWork,
-    principal: Manager,
+    principal: Caller,
     now: Now,
     station_id: StationId,
     body: StationChange,
@@ -70,6 +70,6 @@ async def change_station(
 @router.delete(
     "/{station_id}", status_code=204, responses=refuses(409, "The station has chargers or sessions.")
 )
-async def delete_station(session: UnitOfWork, principal: Manager, station_id: StationId) -> None:
+async def delete_station(session: UnitOfWork, principal: Caller, station_id: StationId) -> None:
     """Delete a station without chargers and sessions; with any, it is refused (409): deactivate it."""
     await service.delete_station(session, principal, station_id)

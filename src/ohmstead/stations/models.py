@@ -1,6 +1,6 @@
 """Stations, chargers and connectors."""
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
@@ -241,3 +241,23 @@ class ChargerReport(Base):
     received_at: Mapped[datetime]
     action: Mapped[str] = mapped_column(String(64))
     payload: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class Observation(Base):
+    """What a charger was seen to do that is kept nowhere else: one row for each kind and day.
+
+    See `stations.observations`; `examples` are the newest five, each with `id`, `at` and `detail`.
+    """
+
+    __tablename__ = "stations_observation"
+    __table_args__ = (Index("ix_stations_observation_last", "last_at"),)
+
+    charger_id: Mapped[str] = mapped_column(
+        ForeignKey("stations_charger.id", ondelete="CASCADE", onupdate="CASCADE"), primary_key=True
+    )
+    kind: Mapped[str] = mapped_column(String(40), primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime]
+    examples: Mapped[list[Any]] = mapped_column(JSONB)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from ohmstead.accounts.access import Manager, Staff
+from ohmstead.accounts.access import Caller
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.openapi import refuses
@@ -28,7 +28,7 @@ async def create_campaign(
     request: Request,
     response: Response,
     session: UnitOfWork,
-    principal: Manager,
+    principal: Caller,
     now: Now,
     body: CampaignIn,
     dry_run: Annotated[
@@ -53,7 +53,7 @@ async def list_campaigns(
     *,
     request: Request,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     paging: Annotated[Paging, Depends()],
     state: Annotated[CampaignState | None, Query(description="Only those in this state.")] = None,
     kind: Annotated[Text | None, Query(max_length=40, description="Only this kind of work.")] = None,
@@ -70,7 +70,7 @@ async def list_campaigns(
 
 @router.get("/{campaign_id}")
 async def get_campaign(
-    request: Request, session: UnitOfWork, principal: Staff, campaign_id: CampaignId
+    request: Request, session: UnitOfWork, principal: Caller, campaign_id: CampaignId
 ) -> CampaignOut:
     """Show one campaign with the counts of its chargers by state."""
     campaign = await queries.get_campaign(session, principal, campaign_id)
@@ -81,7 +81,7 @@ async def get_campaign(
 async def list_campaign_items(
     *,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     paging: Annotated[Paging, Depends()],
     campaign_id: CampaignId,
     state: Annotated[ItemState | None, Query(description="Only those in this state.")] = None,
@@ -92,7 +92,7 @@ async def list_campaign_items(
 
 @router.post("/{campaign_id}/pause", responses=FORBIDS)
 async def pause_campaign(
-    request: Request, session: UnitOfWork, principal: Manager, now: Now, campaign_id: CampaignId
+    request: Request, session: UnitOfWork, principal: Caller, now: Now, campaign_id: CampaignId
 ) -> CampaignOut:
     """Begin no further charger; those that are being worked on come to their end."""
     campaign = await service.change_campaign(session, principal, campaign_id, Event.PAUSE, now)
@@ -101,7 +101,7 @@ async def pause_campaign(
 
 @router.post("/{campaign_id}/resume", responses=FORBIDS)
 async def resume_campaign(
-    request: Request, session: UnitOfWork, principal: Manager, now: Now, campaign_id: CampaignId
+    request: Request, session: UnitOfWork, principal: Caller, now: Now, campaign_id: CampaignId
 ) -> CampaignOut:
     """Go on with a campaign that was paused, or stopped by its error rate, which is counted anew."""
     campaign = await service.change_campaign(session, principal, campaign_id, Event.RESUME, now)
@@ -110,7 +110,7 @@ async def resume_campaign(
 
 @router.post("/{campaign_id}/cancel", responses=FORBIDS)
 async def cancel_campaign(
-    request: Request, session: UnitOfWork, principal: Manager, now: Now, campaign_id: CampaignId
+    request: Request, session: UnitOfWork, principal: Caller, now: Now, campaign_id: CampaignId
 ) -> CampaignOut:
     """End a campaign for good; chargers that are being worked on come to their end."""
     campaign = await service.change_campaign(session, principal, campaign_id, Event.CANCEL, now)

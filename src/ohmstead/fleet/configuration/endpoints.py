@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ohmstead.accounts.access import Manager, Staff
+from ohmstead.accounts.access import Caller
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.db import Database
 from ohmstead.core.http import Now, UnitOfWork
@@ -60,7 +60,7 @@ async def _wanted(
 async def get_charger_configuration(
     *,
     request: Request,
-    principal: Staff,
+    principal: Caller,
     now: Now,
     charger_id: ChargerId,
     paging: Annotated[Paging, Depends()],
@@ -113,7 +113,7 @@ async def change_charger_configuration(
 async def list_configuration_changes(
     *,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     charger_id: ChargerId,
     paging: Annotated[Paging, Depends()],
     key: Annotated[Text | None, Query(max_length=100, description="Only of this key, in any case.")] = None,
@@ -125,7 +125,7 @@ async def list_configuration_changes(
 
 @router.post("/rotate-password", responses=ASKS, response_model_exclude_unset=True)
 async def rotate_charger_password(
-    *, request: Request, principal: Manager, charger_id: ChargerId, wait_seconds: Timeout = None
+    *, request: Request, principal: Caller, charger_id: ChargerId, wait_seconds: Timeout = None
 ) -> Rotated:
     """Give the charger a new random password, which nobody is told (ChangeConfiguration of AuthorizationKey).
 

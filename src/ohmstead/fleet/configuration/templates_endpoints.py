@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
 
-from ohmstead.accounts.access import Manager, Staff
+from ohmstead.accounts.access import Caller
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.openapi import refuses
 from ohmstead.core.paging import Page, Paging
@@ -23,7 +23,7 @@ TAKEN = refuses(409, "The business has a template of this name.")
 async def list_configuration_templates(
     *,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     paging: Annotated[Paging, Depends()],
     backoffice_id: Annotated[UUID | None, Query(description="Only templates of this business.")] = None,
     sort: Annotated[str | None, Query(description="`name` or `created_at`; `-` before it: falling.")] = None,
@@ -34,7 +34,7 @@ async def list_configuration_templates(
 
 @router.post("", status_code=201, responses=TAKEN)
 async def create_configuration_template(
-    session: UnitOfWork, principal: Manager, now: Now, body: TemplateIn
+    session: UnitOfWork, principal: Caller, now: Now, body: TemplateIn
 ) -> TemplateOut:
     """Create a template; only `name` and `keys` are needed. Nothing is sent before a charger's next boot."""
     template = await service.create_template(session, principal, now, body)
@@ -43,7 +43,7 @@ async def create_configuration_template(
 
 @router.get("/{template_id}")
 async def get_configuration_template(
-    session: UnitOfWork, principal: Staff, template_id: TemplateId
+    session: UnitOfWork, principal: Caller, template_id: TemplateId
 ) -> TemplateOut:
     """Show one template."""
     return await queries.show_template(session, await queries.get_template(session, principal, template_id))
@@ -51,7 +51,7 @@ async def get_configuration_template(
 
 @router.put("/{template_id}", responses=TAKEN)
 async def change_configuration_template(
-    session: UnitOfWork, principal: Manager, now: Now, template_id: TemplateId, body: TemplateChange
+    session: UnitOfWork, principal: Caller, now: Now, template_id: TemplateId, body: TemplateChange
 ) -> TemplateOut:
     """Change what the body names and keep the rest; also whose template it is.
 
@@ -63,7 +63,7 @@ async def change_configuration_template(
 
 @router.delete("/{template_id}", status_code=204)
 async def delete_configuration_template(
-    session: UnitOfWork, principal: Manager, template_id: TemplateId
+    session: UnitOfWork, principal: Caller, template_id: TemplateId
 ) -> None:
     """Delete a template. Chargers keep what they were given."""
     await service.delete_template(session, principal, template_id)
@@ -73,7 +73,7 @@ async def delete_configuration_template(
 async def list_configuration_template_chargers(
     *,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     now: Now,
     template_id: TemplateId,
     paging: Annotated[Paging, Depends()],

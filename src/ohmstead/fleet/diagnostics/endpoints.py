@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 
-from ohmstead.accounts.access import Staff
+from ohmstead.accounts.access import Caller
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.db import Database
 from ohmstead.core.downloads import SHOWN, file_response
@@ -33,7 +33,7 @@ OFFLINE = refuses(409, "The charger is not connected, or left.")
 
 @router.post("/chargers/{charger_id}/diagnostics", status_code=201, responses=OFFLINE)
 async def get_charger_diagnostics(
-    request: Request, principal: Staff, now: Now, charger_id: ChargerId, body: DiagnosticsIn
+    request: Request, principal: Caller, now: Now, charger_id: ChargerId, body: DiagnosticsIn
 ) -> DiagnosticsOut:
     """Have a charger upload its diagnostics (GetDiagnostics): to us, or to an address outside.
 
@@ -44,7 +44,7 @@ async def get_charger_diagnostics(
 
 @router.post("/chargers/{charger_id}/logs", status_code=201, responses=OFFLINE)
 async def get_charger_log(
-    request: Request, principal: Staff, now: Now, charger_id: ChargerId, body: LogIn
+    request: Request, principal: Caller, now: Now, charger_id: ChargerId, body: LogIn
 ) -> DiagnosticsOut:
     """Have a charger upload a log (GetLog of the security whitepaper): to us, or to an address outside."""
     return await _ask(request, principal, now, charger_id, body, kind=DiagnosticsKind(body.log_type))
@@ -73,7 +73,7 @@ async def _ask(
 async def list_diagnostics(
     *,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     paging: Annotated[Paging, Depends()],
     charger: Annotated[Text | None, Query(max_length=48, description="Only of this charger.")] = None,
     kind: Annotated[DiagnosticsKind | None, Query(description="Only this kind of file.")] = None,
@@ -87,14 +87,14 @@ async def list_diagnostics(
 
 
 @router.get("/diagnostics/{diagnostics_id}")
-async def show_diagnostics(session: UnitOfWork, principal: Staff, diagnostics_id: JobId) -> DiagnosticsOut:
+async def show_diagnostics(session: UnitOfWork, principal: Caller, diagnostics_id: JobId) -> DiagnosticsOut:
     """Show what became of diagnostics or of a log that a charger was asked for."""
     return DiagnosticsOut.model_validate(await queries.get_job(session, principal, diagnostics_id))
 
 
 @router.get("/diagnostics/{diagnostics_id}/history")
 async def list_diagnostics_history(
-    session: UnitOfWork, principal: Staff, paging: Annotated[Paging, Depends()], diagnostics_id: JobId
+    session: UnitOfWork, principal: Caller, paging: Annotated[Paging, Depends()], diagnostics_id: JobId
 ) -> Page[DiagnosticsEventOut]:
     """List what happened, the last first: the charger's words and ours."""
     await queries.get_job(session, principal, diagnostics_id)
@@ -102,7 +102,7 @@ async def list_diagnostics_history(
 
 
 @router.get("/diagnostics/{diagnostics_id}/file", response_class=Response, responses={200: SHOWN})
-async def get_diagnostics_file(request: Request, principal: Staff, diagnostics_id: JobId) -> Response:
+async def get_diagnostics_file(request: Request, principal: Caller, diagnostics_id: JobId) -> Response:
     """Get the file that the charger brought; `Range` is understood."""
     database: Database = request.app.state.database
     async with database.session() as session:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import ValidationError
 
-from ohmstead.accounts.access import Manager, Staff
+from ohmstead.accounts.access import Caller
 from ohmstead.core.db import Database
 from ohmstead.core.downloads import SHOWN, file_response
 from ohmstead.core.errors import Invalid
@@ -56,7 +56,7 @@ BODY: Final[dict[str, Any]] = {
 async def list_firmware(
     *,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     paging: Annotated[Paging, Depends()],
     vendor: Annotated[Text | None, Query(max_length=50, description="Only of this vendor.")] = None,
     model: Annotated[
@@ -80,7 +80,7 @@ async def list_firmware(
 async def add_firmware(
     *,
     request: Request,
-    principal: Manager,
+    principal: Caller,
     now: Now,
     vendor: Said = None,
     model: Said = None,
@@ -120,13 +120,13 @@ async def add_firmware(
 
 
 @router.get("/{firmware_id}")
-async def get_firmware(session: UnitOfWork, principal: Staff, firmware_id: ImageId) -> ImageOut:
+async def get_firmware(session: UnitOfWork, principal: Caller, firmware_id: ImageId) -> ImageOut:
     """Show one firmware image."""
     return ImageOut.model_validate(await images.get_image(session, principal, firmware_id))
 
 
 @router.get("/{firmware_id}/file", response_class=Response, responses={200: SHOWN})
-async def get_firmware_file(request: Request, principal: Staff, firmware_id: ImageId) -> Response:
+async def get_firmware_file(request: Request, principal: Caller, firmware_id: ImageId) -> Response:
     """Get the file of a firmware image; `Range` is understood."""
     database: Database = request.app.state.database
     async with database.session() as session:
@@ -138,7 +138,7 @@ async def get_firmware_file(request: Request, principal: Staff, firmware_id: Ima
 
 
 @router.delete("/{firmware_id}", status_code=204, responses=refuses(409, "An update by it is open."))
-async def delete_firmware(session: UnitOfWork, principal: Manager, now: Now, firmware_id: ImageId) -> None:
+async def delete_firmware(session: UnitOfWork, principal: Caller, now: Now, firmware_id: ImageId) -> None:
     """Delete a firmware image with its file. Links to it end; updates that are over keep its version."""
     await images.delete_image(session, principal, firmware_id, now)
 

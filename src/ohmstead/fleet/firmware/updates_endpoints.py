@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from ohmstead.accounts.access import Staff
+from ohmstead.accounts.access import Caller
 from ohmstead.core.db import Database
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.openapi import refuses
@@ -34,7 +34,7 @@ Sort = Annotated[str | None, Query(description="`created_at`; `-` before it: fal
     responses=refuses(409, "The charger is not connected, or has an open update."),
 )
 async def update_firmware(
-    request: Request, principal: Staff, now: Now, charger_id: ChargerId, body: UpdateIn
+    request: Request, principal: Caller, now: Now, charger_id: ChargerId, body: UpdateIn
 ) -> UpdateOut:
     """Have a charger install firmware (UpdateFirmware, or SignedUpdateFirmware with `signing`).
 
@@ -57,7 +57,7 @@ async def update_firmware(
 async def list_updates_of_charger(
     *,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     paging: Annotated[Paging, Depends()],
     charger_id: ChargerId,
     state: State = None,
@@ -75,7 +75,7 @@ async def list_updates_of_charger(
 async def list_firmware_updates(
     *,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     paging: Annotated[Paging, Depends()],
     charger: Annotated[Text | None, Query(max_length=48, description="Only of this charger.")] = None,
     firmware_id: Annotated[UUID | None, Query(description="Only by this image.")] = None,
@@ -97,14 +97,14 @@ async def list_firmware_updates(
 
 
 @router.get("/firmware-updates/{update_id}")
-async def get_firmware_update(session: UnitOfWork, principal: Staff, update_id: UpdateId) -> UpdateOut:
+async def get_firmware_update(session: UnitOfWork, principal: Caller, update_id: UpdateId) -> UpdateOut:
     """Show one firmware update."""
     return UpdateOut.model_validate(await queries.get_update(session, principal, update_id))
 
 
 @router.get("/firmware-updates/{update_id}/history")
 async def list_update_history(
-    session: UnitOfWork, principal: Staff, paging: Annotated[Paging, Depends()], update_id: UpdateId
+    session: UnitOfWork, principal: Caller, paging: Annotated[Paging, Depends()], update_id: UpdateId
 ) -> Page[UpdateEventOut]:
     """List what happened in a firmware update, the last first: the charger's words and ours."""
     await queries.get_update(session, principal, update_id)

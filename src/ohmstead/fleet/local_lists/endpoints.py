@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from ohmstead.accounts.access import Manager, Staff
+from ohmstead.accounts.access import Caller
 from ohmstead.core.db import Database
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.openapi import refuses
@@ -48,7 +48,7 @@ RuleId = Annotated[UUID, Path(description="The id of a rule.")]
 async def get_local_list(
     *,
     request: Request,
-    principal: Staff,
+    principal: Caller,
     now: Now,
     charger_id: ChargerId,
     paging: Annotated[Paging, Depends()],
@@ -81,7 +81,7 @@ async def get_local_list(
 async def send_local_list(
     *,
     request: Request,
-    principal: Staff,
+    principal: Caller,
     charger_id: ChargerId,
     body: SendIn | None = None,
     wait_seconds: Timeout = None,
@@ -116,7 +116,7 @@ async def send_local_list(
 
 @router.get("/local-lists")
 async def list_local_lists(
-    session: UnitOfWork, principal: Staff, now: Now, paging: Annotated[Paging, Depends()]
+    session: UnitOfWork, principal: Caller, now: Now, paging: Annotated[Paging, Depends()]
 ) -> Page[ChargerListOut]:
     """List how the local lists of the caller's chargers stand to their rules, by charger id."""
     return await queries.list_states(session, principal, paging, now)
@@ -126,7 +126,7 @@ async def list_local_lists(
 async def list_local_list_rules(
     *,
     session: UnitOfWork,
-    principal: Staff,
+    principal: Caller,
     paging: Annotated[Paging, Depends()],
     backoffice_id: Annotated[UUID | None, Query(description="Only of this business.")] = None,
     station: Annotated[UUID | None, Query(description="Only that of this station.")] = None,
@@ -139,26 +139,26 @@ async def list_local_list_rules(
 
 
 @router.post("/local-list-rules", status_code=201, responses=TAKEN)
-async def create_local_list_rule(session: UnitOfWork, principal: Manager, now: Now, body: RuleIn) -> RuleOut:
+async def create_local_list_rule(session: UnitOfWork, principal: Caller, now: Now, body: RuleIn) -> RuleOut:
     """Say which tags the lists of a charger, of a station's or of all chargers hold; the closest counts."""
     return RuleOut.model_validate(await service.create_rule(session, principal, now, body))
 
 
 @router.get("/local-list-rules/{rule_id}")
-async def get_local_list_rule(session: UnitOfWork, principal: Staff, rule_id: RuleId) -> RuleOut:
+async def get_local_list_rule(session: UnitOfWork, principal: Caller, rule_id: RuleId) -> RuleOut:
     """Show one rule."""
     return RuleOut.model_validate(await queries.get_rule(session, principal, rule_id))
 
 
 @router.put("/local-list-rules/{rule_id}")
 async def change_local_list_rule(
-    session: UnitOfWork, principal: Manager, now: Now, rule_id: RuleId, body: RuleChange
+    session: UnitOfWork, principal: Caller, now: Now, rule_id: RuleId, body: RuleChange
 ) -> RuleOut:
     """Change what the body names and keep the rest. Lists are outdated by it until they are sent."""
     return RuleOut.model_validate(await service.change_rule(session, principal, now, rule_id, body))
 
 
 @router.delete("/local-list-rules/{rule_id}", status_code=204)
-async def delete_local_list_rule(session: UnitOfWork, principal: Manager, rule_id: RuleId) -> None:
+async def delete_local_list_rule(session: UnitOfWork, principal: Caller, rule_id: RuleId) -> None:
     """Delete a rule. Chargers keep the lists that they have."""
     await service.delete_rule(session, principal, rule_id)

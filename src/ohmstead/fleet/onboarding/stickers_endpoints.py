@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from ohmstead.accounts.access import Staff
+from ohmstead.accounts.access import Caller
 from ohmstead.core.db import Database
 from ohmstead.core.text import Text
 from ohmstead.fleet.onboarding.stickers import Layout, stickers_of, typeset
@@ -25,7 +25,7 @@ PDF = {"application/pdf": {"schema": {"type": "string", "format": "binary"}}}
 async def get_stickers(
     *,
     request: Request,
-    principal: Staff,
+    principal: Caller,
     station: Annotated[UUID | None, Query(description="Only of this station.")] = None,
     charger: Annotated[Text | None, Query(max_length=48, description="Only of this charger.")] = None,
     layout: Annotated[Layout, Query(description="Stickers across by stickers down.")] = Layout.TWO_BY_SEVEN,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
-from ohmstead.accounts.access import Manager, Staff
+from ohmstead.accounts.access import Caller
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Invalid
@@ -82,7 +82,7 @@ class Bringer:
 
     request: Request
     tasks: BackgroundTasks
-    principal: Manager
+    principal: Caller
     now: Now
     body: Annotated[bytes, Depends(table_body)]
     dry_run: DryRun = False
@@ -153,7 +153,7 @@ def _export(request: Request, principal: Principal, table: Table) -> StreamingRe
 
 
 @router.get("/stations.csv", response_class=StreamingResponse, responses=GIVES)
-async def export_stations(request: Request, principal: Staff) -> StreamingResponse:
+async def export_stations(request: Request, principal: Caller) -> StreamingResponse:
     """Export the caller's stations as a table that can be imported again."""
     return _export(request, principal, STATIONS)
 
@@ -165,7 +165,7 @@ async def import_stations(by: Brought) -> Imported:
 
 
 @router.get("/chargers.csv", response_class=StreamingResponse, responses=GIVES)
-async def export_chargers(request: Request, principal: Staff) -> StreamingResponse:
+async def export_chargers(request: Request, principal: Caller) -> StreamingResponse:
     """Export the caller's chargers, without passwords, as a table that can be imported again."""
     return _export(request, principal, CHARGERS)
 
@@ -180,7 +180,7 @@ async def import_chargers(by: Brought) -> Imported:
 
 
 @router.get("/id-tags.csv", response_class=StreamingResponse, responses=GIVES)
-async def export_id_tags(request: Request, principal: Staff) -> StreamingResponse:
+async def export_id_tags(request: Request, principal: Caller) -> StreamingResponse:
     """Export the caller's id tags as a table that can be imported again."""
     return _export(request, principal, ID_TAGS)
 
