@@ -33,7 +33,6 @@ def written(moment: datetime) -> str:
         ),
         ({"parent_id_tag": "NOBODY"}, {"status": "Accepted", "parentIdTag": "NOBODY"}),
     ],
-    ids=str,
 )
 async def test_authorize_and_start_are_answered_alike(
     *,
