@@ -115,7 +115,7 @@ class Gateway:
         for connection in self.attendance:
             connection.protocol.fail("the server stops")
         await self.figures.settle()
-        self._write_observed()
+        self.write_observed()
         running = [task for task in self._tasks if task.get_name() != "gateway watch"]
         if running:
             await asyncio.wait(running, timeout=max(0.1, deadline - time.monotonic()))
@@ -163,9 +163,10 @@ class Gateway:
                 last_seen = time.monotonic()
                 self.attendance.write_seen()
                 if away is None:
-                    self._write_observed()
+                    self.write_observed()
 
-    def _write_observed(self) -> None:
+    def write_observed(self) -> None:
+        """Write what chargers were seen to do since the last time."""
         rows = self.observed.take()
         if rows:
             self.writer.submit(Entry([(OBSERVATION, row) for row in rows], nothing))

@@ -41,7 +41,11 @@ class FindingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One case: the id of a `message`, `refusal`, `session`, `connection` or `connector`, and when."""
+    """One case: what its `id` is the id of, and when it was.
+
+    `of` is `message`, `message id` (the charger's own), `refusal`, `session`, `connection`, `connector` or
+    `status event`.
+    """
 
     of: str
     id: str
@@ -154,7 +158,7 @@ def _named(evidence: Evidence) -> str:
 MENDS_OF_REFUSALS = {
     "WrongPassword": "Its password is not the one that is set here: set a new one here (rotate-password) and"
     " enter it at the charger as AuthorizationKey.",
-    "NoCredentials": "It sends no Basic auth: set AuthorizationKey and security profile 1 or 2 at the charger.",
+    "NoCredentials": "It sends no Basic auth: set AuthorizationKey and security profile 1 or 2 there.",
     "WrongUser": "Its Basic auth names another identity than its address: enter the same id in both places.",
     "TlsRequired": "It has security profile 2 and comes without TLS: give it the wss:// address, or let the"
     " proxy tell X-Forwarded-Proto.",
@@ -236,8 +240,8 @@ RULES: dict[FindingKind, _Rule] = {
         _summary_of_drift,
         lambda _: (
             "It should set its clock by our answers to BootNotification and Heartbeat: reset it, see that"
-            " its HeartbeatInterval is not 0 and that no NTP server or time zone of its own is wrong. Until then"
-            " its sessions have wrong times."
+            " its HeartbeatInterval is not 0 and that no NTP server or time zone of its own is wrong. Until"
+            " then its sessions have wrong times."
         ),
     ),
     FindingKind.REPEATED_IDS: _Rule(
@@ -253,8 +257,8 @@ RULES: dict[FindingKind, _Rule] = {
         lambda seen: f"Sessions were closed without its stop, {_times(seen)}{_named(seen)}.",
         lambda _: (
             "See whether it loses power or its queue while offline; set TransactionMessageAttempts to 3 or"
-            " more and TransactionMessageRetryInterval to 60, StopTransactionOnEVSideDisconnect to true; update"
-            " its firmware."
+            " more and TransactionMessageRetryInterval to 60, StopTransactionOnEVSideDisconnect to true;"
+            " update its firmware."
         ),
     ),
     FindingKind.REGISTER_JUMPS: _Rule(
@@ -262,8 +266,8 @@ RULES: dict[FindingKind, _Rule] = {
         lambda seen: f"The registers of sessions did not add up, {_times(seen)}{_named(seen)}.",
         lambda _: (
             "Look at the anomalies of these sessions. Resets and jumps: have the meter and its wiring"
-            " looked at. Mixed units: let MeterValuesSampledData tell one unit. The energy was counted by what"
-            " is certain."
+            " looked at. Mixed units: let MeterValuesSampledData tell one unit. The energy was counted by"
+            " what is certain."
         ),
     ),
     FindingKind.SCHEMA_FAULTS: _Rule(

@@ -46,7 +46,8 @@ SELECT charger.id AS charger_id, refusal.at, 'refusal' AS of, refusal.id::text A
 
 FAULTS = """
 SELECT charger.id AS charger_id, message.received_at AS at, 'message' AS of, message.id::text AS id,
-       concat_ws(' ', message.action, message.error_code, message.note, left(message.response, 300)) AS detail,
+       concat_ws(' ', message.action, message.error_code, message.note,
+                 left(message.response, 300)) AS detail,
        concat_ws(' ', message.action, message.error_code) AS label
   FROM gateway_message message JOIN stations_charger charger ON charger.id = message.charger_id
  WHERE message.received_at >= :since AND message.error_code IS NOT NULL AND message.direction = 'in'
@@ -128,7 +129,7 @@ SELECT charger.id AS charger_id, repeated.received_at AS at, 'message' AS of, re
 
 SILENT = """
 SELECT charger.id AS charger_id,
-       coalesce(connector.status_received_at, charger.last_boot_at, charger.presence_since) AS at,
+       coalesce(connector.status_received_at, charger.last_boot_at, charger.presence_since, :settled) AS at,
        'connector' AS of, connector.connector_id::text AS id,
        concat('connector ', connector.connector_id, ' has told no status since the boot') AS detail,
        'status' AS label
@@ -201,7 +202,7 @@ CASES = {
     FindingKind.SCHEMA_FAULTS: FAULTS,
     FindingKind.FLAPPING: ENDED,
 }
-OBSERVATIONS = {FindingKind.WRONG_SUBPROTOCOL: "connection", FindingKind.REPEATED_IDS: "message"}
+OBSERVATIONS = {FindingKind.WRONG_SUBPROTOCOL: "connection", FindingKind.REPEATED_IDS: "message id"}
 
 ONE = "AND charger.id = :charger"
 ALL = "AND charger.retired_at IS NULL AND charger.unregistered_since IS NULL"

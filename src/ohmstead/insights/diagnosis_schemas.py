@@ -6,7 +6,11 @@ from ohmstead.notifications.models import Severity
 
 
 class ExampleOut(Schema):
-    """One case; `of` says what `id` is the id of: a message, refusal, session, connection or connector."""
+    """One case; `of` says what `id` is the id of.
+
+    `message`, `message id` (the charger's own), `refusal`, `session`, `connection`, `connector` or
+    `status event`.
+    """
 
     of: str
     id: str
