@@ -18,7 +18,7 @@ from bench.charger import identity
 from bench.ohmstead_server import OhmsteadServer
 
 TARGET_MS = 200.0
-ASKED = 40
+ASKED = 200
 """How often each question is asked."""
 
 Say = Callable[[str], None]
@@ -31,14 +31,14 @@ SESSIONS = """
 INSERT INTO charging_session (id, ocpp_transaction_id, charger_id, station_id, backoffice_id, connector_id,
        id_tag, status, occurred_at, received_at, started_at, stopped_at, closed_at, closed_by, meter_start,
        meter_stop, energy_wh, stop_reason, last_sample_at, register_wh)
-SELECT gen_random_uuid(), %(day)s * %(chargers)s + row_number() OVER (ORDER BY charger.id), charger.id,
-       charger.station_id, charger.backoffice_id, 1, 'TAG' || (hashtext(charger.id) %% 500), 'Completed',
-       begin, begin, begin, begin + interval '40 min', begin + interval '40 min', 'Charger', 0, 14667, 14667,
+SELECT gen_random_uuid(), %(day)s::int * %(chargers)s::int + row_number() OVER (ORDER BY charger.id),
+       charger.id, charger.station_id, charger.backoffice_id, 1, 'TAG' || (hashtext(charger.id) %% 500),
+       'Completed', begin, begin, begin, begin + interval '40 min', begin + interval '40 min', 'Charger', 0, 14667, 14667,
        'Local', begin + interval '38 min', 14667
   FROM stations_charger charger,
        LATERAL (SELECT %(first)s::timestamptz
                        + (abs(hashtext(charger.id || %(day)s)) %% 80000) * interval '1 s' AS begin) AS at
- WHERE (abs(hashtext(charger.id)) + %(day)s) %% %(every)s = 0"""
+ WHERE (abs(hashtext(charger.id))::bigint + %(day)s) %% %(every)s = 0"""
 
 VALUES = """
 INSERT INTO charging_meter_value (charger_id, connector_id, transaction_id, sampled_at, digest, received_at,
@@ -68,6 +68,7 @@ class Asked:
     question: str
     p50: float
     p99: float
+    worst: float
 
 
 class HistoryServer(OhmsteadServer):
@@ -162,7 +163,8 @@ async def history(plan: HistoryPlan, say: Say) -> tuple[list[Asked], str]:
                 began = time.perf_counter()
                 await server.api.get(f"/api/admin{path()}")
                 times.append((time.perf_counter() - began) * 1000)
-            asked.append(Asked(question, median(times), sorted(times)[-1 - ASKED // 100]))
+            times.sort()
+            asked.append(Asked(question, median(times), times[-1 - ASKED // 100], times[-1]))
             say(f"{question}: p50 {asked[-1].p50:.1f} ms, p99 {asked[-1].p99:.1f} ms")
         about = f"{plan.chargers:,} chargers, {server.rows:,} meter values of {plan.days} days, {server.size}"
         return asked, about
@@ -174,10 +176,11 @@ def history_table(asked: list[Asked], about: str) -> str:
     lines = [
         f"Asked of: {about}.",
         "",
-        f"| {'question':{width}} | p50, ms | p99, ms | target | met |",
-        f"| {'-' * width} | ------: | ------: | ------ | --- |",
+        f"| {'question':{width}} | p50, ms | p99, ms | worst, ms | target      | met |",
+        f"| {'-' * width} | ------: | ------: | --------: | ----------- | --- |",
     ]
     for one in asked:
         met = "yes" if one.p99 < TARGET_MS else "no"
-        lines.append(f"| {one.question:{width}} | {one.p50:7.1f} | {one.p99:7.1f} | < 200 | {met:3} |")
+        figures = f"{one.p50:7.1f} | {one.p99:7.1f} | {one.worst:9.1f}"
+        lines.append(f"| {one.question:{width}} | {figures} | p99 < 200   | {met:3} |")
     return "\n".join(lines)

@@ -1,11 +1,12 @@
 """A backup of an installation in one file, and bringing it back.
 
-The file is a tar archive: `manifest.json` (what it is, the rows of every table, a digest of each part),
-`database.dump` (PostgreSQL's own format, by pg_dump), the files of the data folder, and the secret key where
-it is kept there, without which passwords of chargers and what is encrypted could not be used. So whoever
-has the file has the installation: it is readable by its owner alone.
+The file is a tar archive: `database.dump` (PostgreSQL's own format, by pg_dump), the files of the data
+folder, the secret key where it is kept there, without which passwords of chargers and what is encrypted could
+not be used, and `manifest.json` (what it is, the rows of every table, a digest of each part). So whoever has
+the file has the installation: it is readable by its owner alone.
 
-All of the database is of one moment, and a server may go on meanwhile.
+All of the database is of one moment, and a server may go on meanwhile. A file that it deletes before its turn
+comes is left out.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -96,37 +97,71 @@ def _back_up(settings: Settings, file: Path, folder: Path, advance: Advance) -> 
             advance=advance,
         )
     stored = settings.data_dir / FOLDER
-    paths = [] if settings.files_url else sorted(one for one in stored.rglob("*") if one.is_file())
+    places = {DUMP: dump}
+    if settings.files_url is None:
+        places |= {f"{FOLDER}/{one.relative_to(stored)}": one for one in _stored_files(stored)}
     secret = settings.data_dir / SECRET_KEY_FILE
-    parts = {DUMP: dump} | {f"{FOLDER}/{one.relative_to(stored)}": one for one in paths}
     if secret.is_file() and "secret_key" not in settings.model_fields_set:
-        parts[SECRET_KEY_FILE] = secret
-    manifest = {
+        places[SECRET_KEY_FILE] = secret
+    manifest: dict[str, Any] = {
         "format": FORMAT,
         "version": version("ohmstead"),
         "schema": revision,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "rows": counts,
-        "parts": {name: _digest(path) for name, path in parts.items()},
     }
     whole = folder / "whole.tar"
     with os.fdopen(os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
         with tarfile.open(fileobj=out, mode="w") as archive:
-            _add(archive, MANIFEST, json.dumps(manifest, indent=1).encode())
-            for name, path in parts.items():
-                archive.add(path, name, recursive=False)
+            parts = _add_all(archive, places)
+            told = json.dumps({**manifest, "parts": parts}, indent=1).encode()
+            _add(archive, MANIFEST, io.BytesIO(told), len(told))
         out.flush()
         os.fsync(out.fileno())
     os.link(whole, file)  # fails where somebody was quicker
-    return Kept(file, file.stat().st_size, sum(counts.values()), len(paths), SECRET_KEY_FILE in parts)
+    files = sum(name.startswith(f"{FOLDER}/") for name in parts)
+    return Kept(file, file.stat().st_size, sum(counts.values()), files, SECRET_KEY_FILE in parts)
+
+
+def _stored_files(folder: Path) -> list[Path]:
+    """Return the files of the data folder; an upload under way has `#` in its name and is none yet."""
+    return sorted(one for one in folder.rglob("*") if "#" not in one.name and one.is_file())
+
+
+def _add_all(archive: tarfile.TarFile, places: dict[str, Path]) -> dict[str, str]:
+    """Add the parts and return the digest of each. A stored file that has been deleted meanwhile is none."""
+    parts = {}
+    for name, place in places.items():
+        try:
+            source = place.open("rb")
+        except FileNotFoundError:
+            if name.startswith(f"{FOLDER}/"):
+                continue
+            raise
+        with source:
+            parts[name] = _hashed(source)
+            source.seek(0)
+            _add(archive, name, source, os.fstat(source.fileno()).st_size)
+    return parts
 
 
 def restore(settings: Settings, file: Path, *, advance: Advance) -> Kept:
     """Bring a backup back into an empty database, and its files into an empty folder.
 
-    Everything is checked before anything is changed; the database is written in one transaction. A backup of
-    an older version is migrated afterwards. Raises `StartupError`.
+    Everything is checked before anything is changed. The files come first, and go again when the database,
+    which is written in one transaction, does not take its part: then it can be tried again. A backup of an
+    older version is migrated afterwards. Raises `StartupError`.
     """
+    try:
+        return _restore(settings, file, advance)
+    except OSError as error:
+        raise StartupError(
+            f"The backup cannot be unpacked into {settings.data_dir}: {error.strerror or error}.",
+            "OHMSTEAD_DATA_DIR must be a folder that may be written to and has room for the backup twice.",
+        ) from error
+
+
+def _restore(settings: Settings, file: Path, advance: Advance) -> Kept:
     with _opened(file) as archive:
         manifest = _manifest(archive, file)
         _require_empty(settings, manifest)
@@ -134,29 +169,30 @@ def restore(settings: Settings, file: Path, *, advance: Advance) -> Kept:
         with tempfile.TemporaryDirectory(dir=settings.data_dir, prefix=".restore-") as place:
             folder = Path(place)
             _unpack(archive, manifest, folder, file)
-            _run(
-                settings,
-                "pg_restore",
-                ["--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction", "--dbname="],
-                file=folder / DUMP,
-                tables=len(manifest["rows"]),
-                advance=advance,
-            )
-            with psycopg.connect(settings.postgres_url) as connection:
-                counts = _counts(connection)
-            if counts != manifest["rows"]:
-                wrong = sorted(
-                    name
-                    for name in counts.keys() | manifest["rows"].keys()
-                    if counts.get(name) != manifest["rows"].get(name)
+            with _placed(settings, folder):
+                _run(
+                    settings,
+                    "pg_restore",
+                    ["--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction", "--dbname="],
+                    file=folder / DUMP,
+                    tables=len(manifest["rows"]),
+                    advance=advance,
                 )
-                raise StartupError(
-                    f"After the restore the rows of {', '.join(wrong)} are not those of the backup.",
-                    "Drop the database and try again; keep the backup, and report this.",
-                )
-            files = _place_files(settings, folder)
+                with psycopg.connect(settings.postgres_url) as connection:
+                    counts = _counts(connection)
+                _require_same(counts, manifest["rows"])
+    files = sum(name.startswith(f"{FOLDER}/") for name in manifest["parts"])
     migrations.upgrade(settings.postgres_url)
     return Kept(file, file.stat().st_size, sum(counts.values()), files, SECRET_KEY_FILE in manifest["parts"])
+
+
+def _require_same(counts: dict[str, int], expected: dict[str, int]) -> None:
+    wrong = sorted(name for name in counts.keys() | expected.keys() if counts.get(name) != expected.get(name))
+    if wrong:
+        raise StartupError(
+            f"After the restore the rows of {', '.join(wrong)} are not those of the backup.",
+            "Drop the database and try again; keep the backup, and report this.",
+        )
 
 
 def _counts(connection: psycopg.Connection[Any]) -> dict[str, int]:
@@ -215,18 +251,17 @@ def _run(
         )
 
 
-def _digest(path: Path) -> str:
+def _hashed(source: IO[bytes]) -> str:
     hashed = hashlib.sha256()
-    with path.open("rb") as source:
-        while block := source.read(BLOCK):
-            hashed.update(block)
+    while block := source.read(BLOCK):
+        hashed.update(block)
     return hashed.hexdigest()
 
 
-def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+def _add(archive: tarfile.TarFile, name: str, source: IO[bytes], size: int) -> None:
     info = tarfile.TarInfo(name)
-    info.size, info.mode = len(content), 0o600
-    archive.addfile(info, io.BytesIO(content))
+    info.size, info.mode = size, 0o600
+    archive.addfile(info, source)
 
 
 @contextmanager
@@ -287,8 +322,14 @@ def _require_empty(settings: Settings, manifest: dict[str, Any]) -> None:
             "Restore into a new one: an empty OHMSTEAD_DATA_DIR, or a DATABASE_URL of a fresh database.",
         )
     stored = settings.data_dir / FOLDER
-    brings = any(name.startswith(f"{FOLDER}/") for name in manifest["parts"])
-    if brings and settings.files_url is None and stored.is_dir() and any(stored.iterdir()):
+    brings = sum(name.startswith(f"{FOLDER}/") for name in manifest["parts"])
+    if brings and settings.files_url is not None:
+        raise StartupError(
+            f"The backup has {brings} files of a data folder, and OHMSTEAD_FILES_URL is set.",
+            f"Restore without it; then copy what is below {stored} to {settings.files_url} under the same"
+            " names, and set it.",
+        )
+    if brings and stored.is_dir() and any(stored.iterdir()):
         raise StartupError(f"{stored} is not empty.", "Move it away: the files of the backup go there.")
 
 
@@ -300,23 +341,44 @@ def _unpack(archive: tarfile.TarFile, manifest: dict[str, Any], folder: Path, fi
         with _read(archive, name) as source, place.open("wb") as out:
             while block := source.read(BLOCK):
                 out.write(block)
-        if _digest(place) != expected:
+        with place.open("rb") as written:
+            found = _hashed(written)
+        if found != expected:
             raise StartupError(f"{name} in {file} is damaged.", "Use another backup.")
 
 
-def _place_files(settings: Settings, folder: Path) -> int:
-    """Put the files and the secret key where they belong. Returns how many files there are."""
-    secret, place = folder / SECRET_KEY_FILE, settings.data_dir / SECRET_KEY_FILE
-    if secret.is_file():
-        if place.is_file() and place.read_text().strip() != secret.read_text().strip():
-            place.rename(place.with_suffix(".key.before-restore"))
-        place.write_text(secret.read_text())
-        place.chmod(0o600)
-    count = 0
-    for source in sorted((folder / FOLDER).rglob("*")) if (folder / FOLDER).is_dir() else []:
-        if source.is_file():
-            target = settings.data_dir / FOLDER / source.relative_to(folder / FOLDER)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-            count += 1
-    return count
+@contextmanager
+def _placed(settings: Settings, folder: Path) -> Iterator[None]:
+    """Put the files and the secret key where they belong, and take them away again if the block fails."""
+    with ExitStack() as undo:
+        if (folder / SECRET_KEY_FILE).is_file():
+            _place_secret(folder / SECRET_KEY_FILE, settings.data_dir / SECRET_KEY_FILE, undo)
+        unpacked, stored = folder / FOLDER, settings.data_dir / FOLDER
+        if unpacked.is_dir() and not stored.is_dir():
+            stored.mkdir()
+            undo.callback(stored.rmdir)
+        for one in sorted(unpacked.glob("*")):  # into an empty folder, which may be another disk
+            undo.callback(_remove, stored / one.name)
+            shutil.move(one, stored / one.name)
+        yield
+        undo.pop_all()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _place_secret(secret: Path, place: Path, undo: ExitStack) -> None:
+    """Put the secret key in its place; another one that is there is kept beside it."""
+    if place.is_file():
+        if place.read_text().strip() == secret.read_text().strip():
+            return
+        before = place.with_suffix(".key.before-restore")
+        place.rename(before)
+        undo.callback(before.rename, place)
+    secret.chmod(0o600)
+    secret.rename(place)
+    undo.callback(place.unlink)

@@ -22,8 +22,8 @@ NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
-def permissions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The routes that these tests make are for everybody who has signed in."""
+def permissions(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The routes that these tests add to the application are for everybody who has signed in."""
     for route in ("GET /who", "GET /slow"):
         monkeypatch.setitem(PERMISSION_OF, route, "self")
 

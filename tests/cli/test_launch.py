@@ -89,9 +89,17 @@ class TestServe:
 
 
 class TestDemo:
-    def test_it_shows_mails_in_its_log_unless_told_otherwise(self) -> None:
-        assert as_demo(Settings.load()).mail_log
-        assert not as_demo(Settings.load(mail_log=False)).mail_log
+    @pytest.mark.parametrize("setting", ["mail_log", "ocpp_accept_unknown"])
+    def test_mails_are_in_its_log_and_unknown_chargers_let_in_unless_told_otherwise(
+        self, setting: str
+    ) -> None:
+        assert not getattr(Settings.load(), setting)
+        assert getattr(as_demo(Settings.load()), setting)
+        assert not getattr(as_demo(Settings.load(**{setting: False})), setting)
+
+    def test_the_environment_may_tell_it_otherwise(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OHMSTEAD_OCPP_ACCEPT_UNKNOWN", "false")
+        assert not as_demo(Settings.load()).ocpp_accept_unknown
 
     def test_from_nothing_it_answers_within_eight_seconds(self) -> None:
         """The better of two starts counts: something else may have had the machine during one of them."""

@@ -235,6 +235,51 @@ class TestSignsOfLife:
         await asyncio.sleep(LEASE / 2)
         assert told == []
 
+    async def test_a_database_that_refuses_a_beat_is_asked_again_until_it_takes_one(
+        self, make: Any, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As at a failover: for a while there is a database, and nothing can be written to it."""
+        missed: list[str] = []
+        take = Processes._missed
+
+        async def note(self: Processes, why: str) -> None:
+            missed.append(why)
+            await take(self, why)
+
+        monkeypatch.setattr(Processes, "_missed", note)
+        one, two = make(shares=False), make(shares=False)
+        await one.join()
+        await one.started()
+        writing = f"{url}{'&' if '?' in url else '?'}options=-c%20default_transaction_read_only%3Doff"
+        [(name,)] = await ask(url, "SELECT current_database()")
+        await ask(writing, f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        try:
+            await ask(writing, "SELECT pg_terminate_backend(%s)", one._backend)
+
+            async def refused() -> bool:
+                return sum("read-only" in why for why in missed) >= 2
+
+            await until(refused)
+            assert one._task is not None
+            assert not one._task.done()
+        finally:
+            await ask(writing, f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+        [(before,)] = await ask(url, "SELECT clock_timestamp()")
+
+        async def seen() -> bool:
+            return await ask(url, "SELECT id FROM core_process WHERE seen_at > %s", before) == [(one.id,)]
+
+        await until(seen)
+        with pytest.raises(StartupError, match="Another Ohmstead server"):
+            await two.join()
+
+    async def test_one_that_starts_on_a_database_that_is_read_only_says_so(
+        self, make: Any, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(processes, "OPTIONS", f"{processes.OPTIONS} -c default_transaction_read_only=on")
+        with pytest.raises(StartupError, match=r"written to: cannot execute .* in a read-only transaction"):
+            await make(shares=False).join()
+
     async def test_without_sharing_nobody_is_judged_and_a_start_clears_the_table(
         self, make: Any, url: str
     ) -> None:

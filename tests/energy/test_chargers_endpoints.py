@@ -199,6 +199,31 @@ class TestTransactions:
         [told] = await desk.installed()
         assert (told["charging_profile_id"], told["connector_id"]) == (77, 2)
 
+    async def test_one_without_a_connector_stays_while_any_session_of_the_charger_runs(
+        self, desk: Desk, server_world: World
+    ) -> None:
+        tag = (await server_world.token()).id_tag
+        first = (await desk.raw.start(tag, connector=1))["transactionId"]
+        here = {"chargingProfileId": 76, **wire(chargingProfilePurpose="TxProfile")}
+        body = {"connectorId": 1, "csChargingProfiles": here}
+        await desk.asked("POST", "/commands/SetChargingProfile", {"status": "Accepted"}, json=body)
+        anywhere = {"chargingProfileId": 77, **wire(chargingProfilePurpose="TxProfile")}
+        start = {"id_tag": tag, "charging_profile": anywhere}
+        await desk.asked("POST", "/remote-start", {"status": "Accepted"}, json=start)
+        second = (await desk.raw.start(tag, connector=2))["transactionId"]
+        assert await desk.numbers() == [76, 77]
+
+        async def told(*numbers: int) -> None:
+            async def so() -> bool:
+                return await desk.numbers() == list(numbers)
+
+            await until(so)
+
+        await desk.raw.stop(first)
+        await told(77)
+        await desk.raw.stop(second)
+        await told()
+
 
 class TestClearing:
     @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import httpx
 from tests.chargers import until
 from tests.cli.running import SECRET, Running
 from tests.faults.fleet import Ledger
-from tests.faults.processes import serve
+from tests.faults.processes import Altered
 from tests.faults.proof import rows
 from tests.faults.redis_server import RedisServer
 from tests.gateway.admin import AdminApi, admin_client
@@ -28,7 +28,7 @@ PING = 3.0
 
 @dataclass
 class Node:
-    """One server process; it keeps its ports over its lives."""
+    """One server process; it keeps its ports over its lives. See `tests.faults.hasty`."""
 
     environment: dict[str, str]
     port: int = field(default_factory=free_port)
@@ -36,7 +36,8 @@ class Node:
     running: Running | None = None
 
     def start(self) -> None:
-        self.running = serve(self.port, OHMSTEAD_OCPP_PORT=str(self.ocpp_port), **self.environment)
+        settings = {"OHMSTEAD_OCPP_PORT": str(self.ocpp_port), **self.environment}
+        self.running = Altered(self.port, "tests.faults.hasty", **settings)
 
     async def ready(self) -> None:
         assert self.running is not None

@@ -1,9 +1,12 @@
 """Two server processes and a real Redis: `kill -9` of each, Redis lost, a command whose process dies."""
 
 import asyncio
+import json
+import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -11,10 +14,14 @@ import pytest
 from tests.chargers import RawCharger, charger, until
 from tests.cli.running import ohmstead
 from tests.faults.duo import PING, Duo, Node, one_address
-from tests.faults.fleet import load
+from tests.faults.fleet import RECONNECT_SECONDS, load
+from tests.faults.hasty import CLAIMED
 from tests.faults.proof import prove, rows
 from tests.faults.redis_server import RedisServer
 from tests.running import free_port
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.typing import Subprotocol
 
 CHARGERS = 8
 KILLED = "the server ended without closing it"
@@ -120,9 +127,11 @@ async def test_redis_may_be_lost_under_load(duo: Duo) -> None:
         duo.redis.go_on()
         for node in duo.nodes:
             await duo.is_ready(node, "ready")
-        async with charger(duo.a.ocpp, idle) as old, charger(duo.b.ws, idle) as new:
-            await new.boot()
-            assert await old.closed() == (4000, "the charger has connected again")
+        async with charger(duo.a.ocpp, idle) as old:
+            await old.boot()  # by its answer the others know where the charger is
+            async with charger(duo.b.ws, idle) as new:
+                await new.boot()
+                assert await old.closed() == (4000, "the charger has connected again")
         await fleet.progress(each=3)
         await fleet.finish()
         assert not fleet.troubles.errors
@@ -213,6 +222,101 @@ async def kill_and_see(duo: Duo, dies: Node, lives: Node) -> None:
         assert await rows(duo.url, "SELECT 1 FROM core_process WHERE id::text = %s", died) == []
         for raw in sockets:
             await raw.close()
+
+
+async def obey(address: str, identity: str, may_answer: asyncio.Event, asked: list[str]) -> None:
+    """Be a charger that accepts what it is asked, once it may, and comes back when its socket is gone."""
+    while True:
+        with suppress(OSError, TimeoutError, EOFError, InvalidHandshake, ConnectionClosed):
+            async with connect(
+                f"{address}/ocpp/{identity}",
+                subprotocols=[Subprotocol("ocpp1.6")],
+                ping_interval=None,
+                close_timeout=1,
+            ) as socket:
+                boot = {"chargePointVendor": "Test", "chargePointModel": "Obedient"}
+                await socket.send(json.dumps([2, "boot", "BootNotification", boot]))
+                async for text in socket:
+                    frame = json.loads(text)
+                    if frame[0] == 2:
+                        asked.append(identity)
+                        await may_answer.wait()
+                        await socket.send(json.dumps([3, frame[1], {"status": "Accepted"}]))
+        await asyncio.sleep(RECONNECT_SECONDS)
+
+
+async def mend_often(url: str) -> None:
+    """Let the clock of the campaigns go faster: what comes once a minute comes twice a second."""
+    query = (
+        b"INSERT INTO procrastinate_jobs (queue_name, task_name, args)"
+        b" VALUES ('default', 'campaigns:mend', '{\"timestamp\": 0}')"
+    )
+    while True:
+        async with await psycopg.AsyncConnection.connect(url) as connection:
+            await connection.execute(query)
+        await asyncio.sleep(0.5)
+
+
+async def test_a_campaign_comes_to_its_end_when_the_process_that_works_on_it_is_killed(duo: Duo) -> None:
+    """Some chargers are at the process that dies, some at the other; none has answered when it does."""
+    identities = [(await duo.world.charger(connectors=0)).id for _ in range(CHARGERS)]
+    asked: list[str] = []
+    may_answer = asyncio.Event()
+    async with one_address(duo.a.ocpp_port, duo.b.ocpp_port) as address, duo.api(duo.a) as api:
+        chargers = [asyncio.create_task(obey(address, one, may_answer, asked)) for one in identities]
+        try:
+
+            async def online() -> bool:
+                return await duo.online(*identities) == set(identities)
+
+            await until(online)
+            body = {
+                "kind": "Configuration",
+                "parameters": {"keys": {"HeartbeatInterval": "60"}},
+                "chargers": {"charger_ids": identities},
+                "at_once": CHARGERS - 2,
+                "tries": 10,
+                "retry_seconds": 0,
+                "stop_at_error_percent": None,
+            }
+            made = await api.client.post("/api/admin/campaigns", json=body)
+            assert made.status_code == 201, made.text
+
+            async def all_asked() -> bool:
+                return len(asked) == CHARGERS - 2
+
+            await until(all_asked)
+            dies, lives = sorted(duo.nodes, key=lambda node: len(claimed(node)), reverse=True)
+            begun = claimed(dies) & set(identities)
+            assert begun
+            await asyncio.to_thread(dies.kill)
+            chargers.append(asyncio.create_task(mend_often(duo.url)))
+            may_answer.set()
+            async with duo.api(lives) as other:
+                path = f"/campaigns/{made.json()['id']}"
+
+                async def finished() -> bool:
+                    return bool((await other.get(path))["state"] == "Finished")
+
+                await until(finished, 25)
+                items = {one["charger_id"]: one for one in (await other.get(f"{path}/items"))["items"]}
+        finally:
+            for task in chargers:
+                task.cancel()
+            await asyncio.gather(*chargers, return_exceptions=True)
+    assert {one["state"] for one in items.values()} == {"Done"}, items
+    assert items.keys() == set(identities)
+    assert all(one["evidence"] == {"keys": {"HeartbeatInterval": "Accepted"}} for one in items.values())
+    assert all(items[one]["tries"] >= 2 for one in begun), "what the dead one had begun was begun anew"
+
+
+def claimed(node: Node) -> set[str]:
+    """The chargers that a server has begun to work on for campaigns."""
+    assert node.running is not None
+    number = node.running.said.fileno()
+    # Read beside the server, which writes on by the same file position.
+    said = os.pread(number, os.fstat(number).st_size, 0).decode().splitlines()
+    return {line.removeprefix(CLAIMED).strip() for line in said if line.startswith(CLAIMED)}
 
 
 async def test_each_may_be_killed_under_load_and_nothing_is_lost(duo: Duo) -> None:

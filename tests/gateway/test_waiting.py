@@ -181,3 +181,45 @@ class TestChanges:
         async with charger(server.ws, row.id) as after:
             assert (await after.boot())["status"] == "Pending"
             assert after.socket.close_code is None
+
+
+class TestBounds:
+    async def test_more_than_some_do_not_wait_for_one_charger(
+        self, server: RunningServer, row: Charger
+    ) -> None:
+        async with AsyncExitStack() as stack:
+            own = await stack.enter_async_context(charger(server.ws, row.id))
+            await own.result("Heartbeat")
+            waiting = [await stack.enter_async_context(charger(server.ws, row.id)) for _ in range(6)]
+            for oldest in waiting[:2]:
+                assert (await oldest.closed())[1] == "the charger has connected again"
+            await own.result("Heartbeat")
+            await waiting[-1].result("Heartbeat")
+
+    async def test_a_handshake_that_a_stop_overtakes_is_refused_and_holds_nothing_up(
+        self, make_server: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with make_server() as own:
+            world = World(own.database, own.settings, own.app.state.clock)
+            late = await world.charger()
+            reading, go_on = asyncio.Event(), asyncio.Event()
+
+            async def slow(engine: Any, identity: str) -> Known | None:
+                found = await look_up(engine, identity)
+                reading.set()
+                await go_on.wait()
+                return found
+
+            monkeypatch.setattr(door, "look_up", slow)
+            knocking = asyncio.create_task(RawCharger.connect(own.ws, late.id))
+            await reading.wait()
+            own.server.stop()
+
+            async def stopping() -> bool:
+                return bool(own.server.gateway.draining)
+
+            await until(stopping)
+            go_on.set()
+            with pytest.raises((InvalidStatus, ConnectionError, EOFError)):
+                await knocking
+            assert len(own.server.gateway) == 0

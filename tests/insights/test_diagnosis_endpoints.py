@@ -106,11 +106,31 @@ class TestDiagnosis:
         assert found["evidence"]["first_at"] == "2026-05-04T11:53:00Z"
         assert found["evidence"]["examples"][0]["detail"] == "WrongPassword from 192.0.2.7"
 
+    @pytest.mark.parametrize(
+        "reason",
+        [
+            "the server stops",
+            "the database is away: come back later",
+            "the server ended without closing it",
+            "the charger's settings changed",
+            "the charger was adopted: boot again",
+            "the charger is retired",
+            "the charger was deleted",
+            "nobody has adopted this charger",
+            "its station belongs to another business now",
+            "subprotocol not supported: offer ocpp1.6",
+        ],
+    )
     async def test_connections_that_we_ended_are_no_flapping(
-        self, client: httpx.AsyncClient, admin: SignedIn, charger: Charger, trouble: Trouble
+        self,
+        *,
+        client: httpx.AsyncClient,
+        admin: SignedIn,
+        charger: Charger,
+        trouble: Trouble,
+        reason: str,
     ) -> None:
-        for reason in ("the server stops", "subprotocol not supported: offer ocpp1.6"):
-            await trouble.ended(charger, reason, times=20)
+        await trouble.ended(charger, reason, times=20)
         assert (await diagnosis(client, admin, charger))["findings"] == []
 
     async def test_a_connection_without_a_subprotocol_is_told_and_is_healthy(

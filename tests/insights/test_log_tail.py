@@ -175,10 +175,13 @@ async def test_works_as_a_processor_of_the_standard_log(tail: LogTail, watcher: 
         )
     )
     logger = logging.getLogger("somebody.else")
+    level = logger.level
     logger.addHandler(handler)
+    logger.setLevel(logging.INFO)  # the root's is that of whichever server was started last
     try:
         logger.warning("plain %s", "record")
     finally:
+        logger.setLevel(level)
         logger.removeHandler(handler)
     data = await told(watcher)
     assert (data["event"], data["level"], data["logger"]) == ("plain record", "warning", "somebody.else")

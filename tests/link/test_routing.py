@@ -5,11 +5,14 @@ import time
 from typing import Any
 
 import httpx
+import pytest
 from tests.chargers import RawCharger, charger, until
 from tests.link.conftest import Pair
 
-from ohmstead.core.redis import Redis
+from ohmstead.core.redis import Redis, RedisAway
 from ohmstead.link import routing
+from ohmstead.link.links import ChargerOffline, ChargerUnreachable, Links
+from ohmstead.link.presence import Presence
 from ohmstead.stations.models import Charger
 
 
@@ -236,6 +239,45 @@ class TestOnce:
         await redis.ask("SET", redis.key("charger", row.id), f"1 {holder} x", "PX", 5000)
         told = await pair.api_two.command(row.id, "ClearCache")
         assert (told.status_code, told.json()["error"]) == (409, "ChargerOffline")
+
+
+class TestWhatIsKnown:
+    """Who asks again by itself must know whether the charger may have got the command."""
+
+    @pytest.mark.parametrize(
+        ("lost", "known"),
+        [("holder", ChargerUnreachable), ("ask", ChargerUnreachable), ("go", ChargerOffline)],
+    )
+    async def test_what_was_surely_not_sent_is_told_from_what_may_have_been(
+        self,
+        *,
+        pair: Pair,
+        row: Charger,
+        monkeypatch: pytest.MonkeyPatch,
+        lost: str,
+        known: type[ChargerOffline],
+    ) -> None:
+        links: Links = pair.two.app.state.links
+        reach, holder = Redis.reach, Presence.holder
+
+        async def lose(self: Redis, process_id: str, message: dict[str, Any]) -> bool:
+            return True if message["kind"] == lost else await reach(self, process_id, message)
+
+        async def not_known(self: Presence, charger_id: str) -> str | None:
+            if lost == "holder" and charger_id == row.id:
+                raise RedisAway("It was lost.")
+            return await holder(self, charger_id)
+
+        monkeypatch.setattr(Redis, "reach", lose)
+        monkeypatch.setattr(Presence, "holder", not_known)
+        monkeypatch.setattr(routing, "READY_SECONDS", 0.3)
+        monkeypatch.setattr(routing, "SILENT_SECONDS", 0.6)
+        async with charger(pair.one.ws, row.id) as raw:
+            with pytest.raises(ChargerOffline) as told:
+                await links.call(row.id, "ClearCache", b"{}")
+            assert type(told.value) is known
+            await raw.result("Heartbeat")
+            assert raw.calls.empty()
 
 
 class TestDisconnecting:

@@ -1,5 +1,6 @@
 """Charge points of the npm registry, which are no work of ours, against the real server."""
 
+import asyncio
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,6 +15,8 @@ from ohmstead.accounts.passwords import secret_hash
 
 FOLDER = Path(__file__).parent / "node"
 PASSWORD = "correct-horse-9"
+PACKAGES = ("ocpp_rpc", "ocpp_ts")
+MANY, ROUNDS = 20, 3
 
 COMMANDS = {
     "GetConfiguration": ({"key": ["HeartbeatInterval", "Colour"]}, "Accepted"),
@@ -59,18 +62,15 @@ COMMANDS = {
 """Every command of OCPP 1.6 with what the peers answer; RemoteStopTransaction ends their story."""
 
 
-@pytest.mark.parametrize("package", ["ocpp_rpc", "ocpp_ts"])
-async def test_a_charge_point_of_npm_charges_and_takes_every_command(
-    package: str, server: RunningServer, server_world: World
-) -> None:
-    installed(FOLDER)
-    charger = await server_world.charger(
+async def charge(server: RunningServer, world: World, package: str, *, seconds: float) -> None:
+    """Let a charge point run a session and take every command, with `seconds` for each part of its story."""
+    charger = await world.charger(
         id=f"NPM-{uuid4().hex[:8]}",
         security_profile=1,
         password_hash=secret_hash(PASSWORD, key=server.settings.signing_key),
     )
-    tag = (await server_world.token()).id_tag
-    admin = await server_world.admin()
+    tag = (await world.token()).id_tag
+    admin = await world.admin()
     async with (
         admin_client(server.http, admin.headers) as client,
         node(
@@ -82,15 +82,15 @@ async def test_a_charge_point_of_npm_charges_and_takes_every_command(
         ) as peer,
     ):
         api = AdminApi(client)
-        assert (await peer.until("booted"))["status"] == "Accepted"
-        assert await peer.until("authorized") == {
+        assert (await peer.until("booted", seconds))["status"] == "Accepted"
+        assert await peer.until("authorized", seconds) == {
             "at": "authorized",
             "unknown": "Invalid",
             "known": "Accepted",
         }
-        started = await peer.until("started")
+        started = await peer.until("started", seconds)
         assert started["again"] == started["transactionId"]
-        await peer.until("charging")
+        await peer.until("charging", seconds)
         for action, (payload, expected) in COMMANDS.items():
             answer = await client.post(f"/api/admin/chargers/{charger.id}/commands/{action}", json=payload)
             assert (answer.status_code, answer.json()["status"]) == (200, expected), (action, answer.text)
@@ -105,7 +105,7 @@ async def test_a_charge_point_of_npm_charges_and_takes_every_command(
             f"/api/admin/chargers/{charger.id}/remote-stop", json={"transaction_id": started["transactionId"]}
         )
         assert stop.json()["status"] == "Accepted"
-        await peer.until("done")
+        await peer.until("done", seconds)
         assert await peer.process.wait() == 0
         for action, (payload, _) in COMMANDS.items():
             assert peer.asked(action) == [payload], action
@@ -119,6 +119,27 @@ async def test_a_charge_point_of_npm_charges_and_takes_every_command(
         async def offline() -> bool:
             return (await api.charger(charger.id))["online"] is False
 
-        await until(offline)
+        await until(offline, seconds)
         messages = await api.messages(charger.id, direction="in")
         assert {one["error_code"] for one in messages} == {None}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+async def test_a_charge_point_of_npm_charges_and_takes_every_command(
+    package: str, server: RunningServer, server_world: World
+) -> None:
+    installed(FOLDER)
+    await charge(server, server_world, package, seconds=20)
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("package", PACKAGES)
+async def test_many_of_them_at_once_do_the_same_round_after_round(
+    package: str, server: RunningServer, server_world: World
+) -> None:
+    installed(FOLDER)
+    for _ in range(ROUNDS):
+        async with asyncio.TaskGroup() as group:
+            for _ in range(MANY):
+                group.create_task(charge(server, server_world, package, seconds=120))

@@ -11,6 +11,7 @@ import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,8 +23,11 @@ from tests.nodejs import BIN, environment, installed
 from tests.running import RunningServer
 from tests.world import World
 
+from ohmstead.core.http import utc_z
+
 FOLDER = Path(__file__).parent / "node"
 CLI = "node_modules/ocpp-ws-cli/dist/index.js"
+BEGAN = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 
 OTHERWISE = {
@@ -122,21 +126,63 @@ async def fuzz(server: RunningServer, world: World, tmp_path: Path, *, workers: 
     assert metrics["serverErrors"] > metrics["anomaliesSent"] / 2
 
 
-@pytest.mark.timeout(120)
-async def test_its_compliance_suite_finds_only_what_is_decided_otherwise(
-    server: RunningServer, server_world: World, tmp_path: Path
-) -> None:
-    charger = await server_world.charger(id=f"SUITE-{uuid4().hex[:8]}")
+async def comply(server: RunningServer, world: World, folder: Path) -> None:
+    """Run the compliance suite: what it finds is only what is decided otherwise."""
+    await asyncio.to_thread(folder.mkdir)
+    charger = await world.charger(id=f"SUITE-{uuid4().hex[:8]}")
     async with ws_cli(
         *("test", "-e", f"{server.ws}/ocpp", "-i", charger.id, "-p", "ocpp1.6", "--suite", "all"),
-        *("--report", "json", "--report-dir", str(tmp_path)),
+        *("--report", "json", "--report-dir", str(folder)),
     ) as terminal:
         await asyncio.wait_for(terminal.process.wait(), 100)
-    results = report(tmp_path)["testResults"]
+    results = report(folder)["testResults"]
     assert len(results) == 21
     failed = {one["name"]: one.get("issue") for one in results if not one["passed"]}
     assert set(failed) == set(OTHERWISE), failed
     assert all("FormationViolation" in (failed[name] or "") for name in list(OTHERWISE)[2:])
+
+
+@pytest.mark.timeout(120)
+async def test_its_compliance_suite_finds_only_what_is_decided_otherwise(
+    server: RunningServer, server_world: World, tmp_path: Path
+) -> None:
+    await comply(server, server_world, tmp_path / "report")
+
+
+async def meter_until(server: RunningServer, world: World, ended: asyncio.Event) -> tuple[int, int]:
+    """Charge at 7.2 kW, a value for each second and five of them in one; gives the transaction and its Wh."""
+    charger, tag = await world.charger(), (await world.token()).id_tag
+    register = 0
+    async with await RawCharger.connect(server.ws, charger.id) as raw:
+        await raw.boot()
+        transaction = (await raw.start(tag, at=utc_z(BEGAN)))["transactionId"]
+        while not ended.is_set():
+            register += 2
+            at = utc_z(BEGAN + timedelta(seconds=register / 2))
+            answer = await raw.meter(at, str(register), transaction=transaction)
+            assert answer[0] == 3, answer
+            await asyncio.sleep(0.2)
+        await raw.stop(transaction, register, at=utc_z(BEGAN + timedelta(seconds=register / 2 + 1)))
+    return transaction, register
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(300)
+async def test_its_compliance_suite_finds_the_same_again_and_again_while_many_charge(
+    server: RunningServer, server_world: World, tmp_path: Path
+) -> None:
+    ended = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        charging = [group.create_task(meter_until(server, server_world, ended)) for _ in range(50)]
+        for turn in range(2):
+            await comply(server, server_world, tmp_path / str(turn))
+        ended.set()
+    admin = await server_world.admin()
+    async with admin_client(server.http, admin.headers) as client:
+        for task in charging:
+            transaction, register = task.result()
+            row = await AdminApi(client).transaction(transaction)
+            assert (row["status"], row["energy_wh"], row["anomalies"]) == ("Completed", register, [])
 
 
 async def test_its_fuzzer_is_answered_and_disturbs_nobody(

@@ -86,9 +86,13 @@ class RunningFigures:
     def tick(self) -> None:
         """What the clock does each second: begin to write what waits, and tell what was not told."""
         untold, self._untold = self._untold, {}
-        for tell in untold.values():
-            tell()
         self.flush()
+        for tell in untold.values():
+            try:
+                tell()
+            except Exception:
+                # Who watches must not keep the clock of all sessions from going on.
+                logger.exception("charging.figures_untold")
 
     def flush(self, ids: Iterable[UUID] | None = None) -> None:
         """Begin to write what waits, of these sessions or of all."""

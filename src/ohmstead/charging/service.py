@@ -11,6 +11,7 @@ The rules, with the clauses they follow:
 """
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -315,9 +316,10 @@ async def close_stale(session: AsyncSession, now: datetime, after: timedelta) ->
     )
     closed = []
     for session_id in found.all():
-        closed.append(
-            await close_session(
-                session, session_id, reason="ConnectorAvailable", closed_by=ClosedBy.RULE, now=now
+        with suppress(Conflict):  # its stop came at this very moment
+            closed.append(
+                await close_session(
+                    session, session_id, reason="ConnectorAvailable", closed_by=ClosedBy.RULE, now=now
+                )
             )
-        )
     return closed

@@ -43,7 +43,8 @@ POLL_SECONDS = 0.1
 BEAT_TIMEOUT = 5.0
 RETRY_SECONDS = 0.5
 USURPED_SECONDS = 60.0
-AWAY = (psycopg.OperationalError, psycopg.InterfaceError, OSError, TimeoutError)
+AWAY = (psycopg.Error, OSError, TimeoutError)
+"""Whatever the database says, it may say otherwise a moment later: at a failover it is read-only."""
 # PostgreSQL finds out within half a minute that the machine of a process has vanished.
 OPTIONS = (
     "-c timezone=UTC -c statement_timeout=30000 -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5"
@@ -147,7 +148,7 @@ class Processes:
         except AWAY as error:
             await self.leave()
             raise StartupError(
-                f"The database cannot be reached: {str(error).strip().splitlines()[0]}",
+                f"The database cannot be reached or written to: {_words(error)}",
                 "Look at the database's own log.",
             ) from error
         except BaseException:
@@ -230,7 +231,7 @@ class Processes:
                     self.usurped.set()
                     return
             except AWAY as error:
-                await self._missed(str(error).strip() or type(error).__name__)
+                await self._missed(_words(error))
             else:
                 await asyncio.sleep(self.lease_seconds / 3)
                 continue
@@ -261,7 +262,7 @@ class Processes:
 
     async def _missed(self, why: str) -> None:
         if self._steady_since is not None:
-            logger.warning("processes.no_sign_of_life", why=why.splitlines()[0])
+            logger.warning("processes.no_sign_of_life", why=why)
         self._steady_since = None
         await self._disconnect()
 
@@ -323,6 +324,11 @@ async def bury(session: AsyncSession, ids: Sequence[UUID]) -> list[UUID]:
         {"ids": list(ids)},
     )
     return [row.id for row in taken]
+
+
+def _words(error: Exception) -> str:
+    """Return the first line of what an error says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 async def _true(connection: Connection, query: bytes, parameter: int) -> bool:

@@ -137,13 +137,15 @@ class Situation:
         return self.most_w / (VOLTAGE * self.phases)
 
 
-async def running_session(session: AsyncSession, charger_id: str, connector_id: int) -> Session | None:
-    """Return the session that runs at a connector."""
+async def running_session(
+    session: AsyncSession, charger_id: str, connector_id: int | None = None
+) -> Session | None:
+    """Return the session that runs at a connector, or the newest at any of the charger."""
     query = (
         select(Session)
         .where(
             Session.charger_id == charger_id,
-            Session.connector_id == connector_id,
+            true() if connector_id is None else Session.connector_id == connector_id,
             Session.status == SessionStatus.ACTIVE,
             ~Session.unmatched,
         )

@@ -151,14 +151,18 @@ async def cleared(session: AsyncSession, charger_id: str, criteria: dict[str, An
     return sorted(gone.all())
 
 
-async def session_ended(session: AsyncSession, charger_id: str, connector_id: int | None) -> None:
-    """Forget the TxProfiles of a session that has ended: they end with it (OCPP 1.6 3.13.1)."""
+async def session_ended(session: AsyncSession, charger_id: str, connector_id: int, *, last: bool) -> None:
+    """Forget the TxProfiles of a session that has ended: they end with it (OCPP 1.6 3.13.1).
+
+    Those without a connector may be of any session of the charger: they go with its `last` one.
+    """
     await _lock(session, charger_id)
+    its_own = InstalledProfile.connector_id == connector_id
     await session.execute(
         delete(InstalledProfile).where(
             InstalledProfile.charger_id == charger_id,
             InstalledProfile.purpose == Purpose.TX,
-            or_(InstalledProfile.connector_id == connector_id, InstalledProfile.connector_id.is_(None)),
+            or_(its_own, InstalledProfile.connector_id.is_(None)) if last else its_own,
         )
     )
 

@@ -25,7 +25,8 @@ async def session_ended(context: JobContext, *, session_id: str) -> None:
         if ended is None or ended.status != SessionStatus.COMPLETED or ended.connector_id is None:
             return
         if await running_session(session, ended.charger_id, ended.connector_id) is None:
-            await service.session_ended(session, ended.charger_id, ended.connector_id)
+            last = await running_session(session, ended.charger_id) is None
+            await service.session_ended(session, ended.charger_id, ended.connector_id, last=last)
 
 
 SUBSCRIBERS: Subscribers = {events.SESSION_ENDED: [f"{NAMESPACE}:session_ended"]}

@@ -68,6 +68,8 @@ class Door:
             key = self._settings.signing_key
             matched = check_credentials(known, request.headers, secure=secure, key=key)
             elsewhere = gateway.neighbours is not None and await gateway.neighbours.hold(known.id)
+            if gateway.draining:  # begun meanwhile: nobody would close this socket
+                raise Refused(503, "Stopping", "The server stops.")
         except Refused as refusal:
             self._refuse(protocol, refusal, identity, address)
             return

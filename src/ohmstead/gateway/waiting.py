@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from ohmstead.gateway.connection import ChargerConnection
 
 
+AT_MOST = 4
+"""Sockets that wait for one charger; whoever knows an identity without a password could open thousands."""
+
+
 class Waiting:
     """The waiting sockets of this process, and how often the sockets of each charger have been closed."""
 
@@ -26,8 +30,12 @@ class Waiting:
         return self._generations.get(charger_id, 0)
 
     def add(self, connection: "ChargerConnection") -> None:
-        """Let a socket wait; the newest one is the last."""
-        self._sockets.setdefault(connection.charger.id, []).append(connection)
+        """Let a socket wait; the newest one is the last. More than some do not wait for one charger."""
+        waiting = self._sockets.setdefault(connection.charger.id, [])
+        waiting.append(connection)
+        for oldest in waiting[:-AT_MOST]:
+            waiting.remove(oldest)
+            oldest.disconnect("the charger has connected again")
 
     def remove(self, connection: "ChargerConnection") -> None:
         """Forget a socket, if it waits: it has ended, or has become the charger's own."""

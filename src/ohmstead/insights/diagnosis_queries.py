@@ -81,7 +81,9 @@ SELECT charger.id AS charger_id, session.received_at AS at, 'session' AS of, ses
 
 OURS = """
     'the server stops', 'the database is away: come back later', 'the server ended without closing it',
-    'the charger''s settings changed'
+    'the charger''s settings changed', 'the charger was adopted: boot again', 'the charger is retired',
+    'the charger was deleted', 'nobody has adopted this charger',
+    'its station belongs to another business now'
 """
 """How we end connections ourselves: nobody's flapping."""
 

@@ -23,6 +23,13 @@ class ChargerOffline(Conflict):
     code = "ChargerOffline"
 
 
+class ChargerUnreachable(ChargerOffline):
+    """Nothing was sent: the charger may be connected to another process, and that one cannot be asked.
+
+    That is a fault of ours, which passes; asking again is safe, and nobody may count it against the charger.
+    """
+
+
 class ChargerBusy(ChargerOffline):
     """The call was not sent: others have kept the charger busy for too long, or too many wait.
 
@@ -124,10 +131,14 @@ class Links:
         if self.beyond is not None:
             self.beyond.disconnect(charger_id, reason)
 
-    def disconnect_here(self, charger_id: str, reason: str) -> None:
-        """Close every socket of a charger at this process."""
+    def disconnect_waiting(self, charger_id: str, reason: str) -> None:
+        """Close the sockets of a charger at this process that are not its own yet."""
         if self._close_waiting is not None:
             self._close_waiting(charger_id, reason)
+
+    def disconnect_here(self, charger_id: str, reason: str) -> None:
+        """Close every socket of a charger at this process."""
+        self.disconnect_waiting(charger_id, reason)
         link = self._links.get(charger_id)
         if link is not None:
             link.disconnect(reason)

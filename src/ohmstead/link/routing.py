@@ -19,6 +19,7 @@ from ohmstead.link.links import (
     ChargerBusy,
     ChargerLink,
     ChargerOffline,
+    ChargerUnreachable,
     Links,
     caller_left,
     not_connected,
@@ -297,16 +298,16 @@ def _read(charger_id: str, reply: Message) -> Answer:
     raise refusal(reply["message"], detail=reply["detail"])
 
 
-def _cannot_ask(charger_id: str) -> ChargerOffline:
-    return ChargerOffline(
+def _cannot_ask(charger_id: str) -> ChargerUnreachable:
+    return ChargerUnreachable(
         f"Charger {charger_id} is not connected to this server process, and the others cannot be asked:"
         " Redis is away.",
         detail="It did not get the command. Try again when /health/ready says that Redis answers.",
     )
 
 
-def _unreachable(charger_id: str) -> ChargerOffline:
-    return ChargerOffline(
+def _unreachable(charger_id: str) -> ChargerUnreachable:
+    return ChargerUnreachable(
         f"The server process that holds charger {charger_id} does not answer.",
         detail="The charger did not get the command. It connects again if that process has ended: try again"
         " when it is online.",

@@ -134,11 +134,11 @@ async def change_charger(
     """
     key = request.app.state.settings.signing_key
     written = await service.change_charger(session, principal, now, charger_id, body, key=key)
-    if written.adopted:
-        tasks.add_task(boot_again, request.app.state.commands, charger_id)
-    elif written.reconnect:
+    if written.reconnect:
         reason = "the charger is retired" if written.charger.retired_at else "the charger's settings changed"
         tasks.add_task(disconnect, request.app.state.links, [charger_id], reason)
+    elif written.adopted:
+        tasks.add_task(boot_again, request.app.state.commands, charger_id)
     return await _answer(request, session, written)
 
 

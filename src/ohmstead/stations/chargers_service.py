@@ -37,6 +37,9 @@ READ_AT_CONNECT = (
 )
 """What a connection takes from the row when it begins: after a change of these it must begin anew."""
 
+TOLD_BY_BOOT = frozenset({"registration", "station_id", "backoffice_id"})
+"""What an open connection takes from the row again with its next BootNotification."""
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -150,8 +153,10 @@ async def change_charger(
     await session.flush()
     if "connectors" in given:
         await connectors.declare(session, charger.id, change.connectors)
-    reconnect = any(getattr(charger, name) != value for name, value in before.items())
-    return Written(charger, made, reconnect and not adopted, adopted)
+    changed = {name for name, value in before.items() if getattr(charger, name) != value}
+    if adopted:
+        changed -= TOLD_BY_BOOT
+    return Written(charger, made, bool(changed), adopted)
 
 
 def _adopt(charger: Charger, change: ChargerChange) -> bool:

@@ -14,11 +14,11 @@ from tests.stations.links import FakeLink
 from ohmstead.core.errors import Unavailable
 from ohmstead.fleet.campaigns import dispatcher as dispatching
 from ohmstead.fleet.campaigns.models import CampaignItem
-from ohmstead.fleet.campaigns.progress import EVIDENCE_BYTES, LEAVES_AT_MOST
+from ohmstead.fleet.campaigns.progress import EVIDENCE_BYTES, LEAVES_AT_MOST, UNREACHED_AGAIN
 from ohmstead.fleet.campaigns.state import CampaignState, Event, ItemState
 from ohmstead.fleet.campaigns.turns import LEASE, take_turn
 from ohmstead.fleet.campaigns.work import Kind, away, done, failed, waiting
-from ohmstead.link.links import ChargerOffline
+from ohmstead.link.links import ChargerOffline, ChargerUnreachable
 from ohmstead.stations.models import Charger
 
 
@@ -383,6 +383,48 @@ class TestAway:
             await fleet.mend()
         item = (await fleet.reach(campaign, Failed=1))[charger.id]
         assert (item.tries, len(fleet.scripted.begun)) == (LEAVES_AT_MOST, LEAVES_AT_MOST)
+
+    @pytest.mark.parametrize("repeatable", [True, False])
+    async def test_one_that_another_process_holds_which_cannot_be_asked_is_asked_until_it_can(
+        self, fleet: Fleet, *, repeatable: bool
+    ) -> None:
+        """Redis may be away for longer than all tries last, and a charger has no part in that."""
+        kind = fleet.scripted.kind
+        fleet.kinds["Scripted"] = Kind("Scripted", kind.parameters, kind.apply, repeatable=repeatable)
+        (charger,) = await fleet.chargers(1)
+        often = LEAVES_AT_MOST + 2
+        fleet.scripted.outcomes[charger.id] = [ChargerUnreachable("Redis is away.") for _ in range(often)]
+        campaign = await fleet.campaign([charger], tries=1)
+        fleet.dispatcher()
+        for number in range(1, often + 1):
+            due_at = fleet.clock.now() + UNREACHED_AGAIN
+            queued = {"state": "Queued", "tries": 0, "due_at": due_at, "lease": None}
+            await until(partial(_is, fleet, campaign, charger, **queued))
+            assert len(fleet.scripted.begun) == number
+            fleet.clock.advance(UNREACHED_AGAIN.total_seconds())
+            await fleet.mend()
+        item = (await fleet.reach(campaign, Done=1))[charger.id]
+        assert (item.tries, len(fleet.scripted.begun)) == (1, often + 1)
+        assert (await fleet.row(campaign)).state == CampaignState.FINISHED
+
+    async def test_one_that_cannot_be_asked_is_cancelled_with_its_campaign_and_set_aside_when_it_leaves(
+        self, fleet: Fleet
+    ) -> None:
+        leaves, stays = await fleet.chargers(2)
+        for charger in (leaves, stays):
+            fleet.scripted.outcomes[charger.id] = [ChargerUnreachable("Redis is away.")] * 2
+        campaign = await fleet.campaign([leaves, stays])
+        fleet.dispatcher()
+        await fleet.reach(campaign, Queued=2)
+        await until(partial(_is, fleet, campaign, leaves, detail="Redis is away."))
+        await until(partial(_is, fleet, campaign, stays, detail="Redis is away."))
+        await fleet.change("UPDATE stations_charger SET online = false WHERE id = :id", id=leaves.id)
+        fleet.scripted.gate.clear()
+        fleet.clock.advance(UNREACHED_AGAIN.total_seconds())
+        await fleet.reach(campaign, Away=1, Running=1)
+        await fleet.tell(campaign, Event.CANCEL)
+        fleet.scripted.gate.set()
+        await fleet.reach(campaign, Cancelled=2)
 
 
 class TestDeath:

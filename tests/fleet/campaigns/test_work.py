@@ -10,6 +10,7 @@ from ohmstead.fleet.campaigns.work import (
     done,
     failed,
     unanswered,
+    unreached,
     waiting,
 )
 from ohmstead.fleet.kinds import ALL, KINDS
@@ -20,7 +21,9 @@ def test_an_outcome_says_how_and_keeps_the_chargers_answer() -> None:
     assert done("It took it.", response={"status": "Accepted"}).evidence == {
         "response": {"status": "Accepted"}
     }
-    assert [one.state for one in (done(), failed("No."), waiting(), away())] == list(OutcomeState)
+    assert [one.state for one in (done(), failed("No."), waiting(), away(), unreached())] == list(
+        OutcomeState
+    )
     assert not failed("No.").again
 
 

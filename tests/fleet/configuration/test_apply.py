@@ -17,7 +17,7 @@ from ohmstead.fleet.configuration.apply import KIND, apply
 from ohmstead.fleet.configuration.models import ConfigurationTemplate
 from ohmstead.fleet.configuration.schemas import ConfigurationWork
 from ohmstead.fleet.kinds import KINDS
-from ohmstead.link.links import Answer, ChargerBusy, ChargerOffline
+from ohmstead.link.links import Answer, ChargerBusy, ChargerOffline, ChargerUnreachable
 from ohmstead.stations.models import Charger
 
 KEYS = {"HeartbeatInterval": "120", "MeterValueSampleInterval": "30"}
@@ -146,6 +146,16 @@ class TestApply:
         for key in KEYS:
             attach(charger, changing={key: ChargerOffline("It left.")})
             assert (await work(means, charger, keys=KEYS)).state == OutcomeState.AWAY
+
+    async def test_one_that_another_process_holds_which_cannot_be_asked_is_not_counted(
+        self, means: Means, attach: Attach, charger: Charger
+    ) -> None:
+        attach(charger, changing={"HeartbeatInterval": ChargerUnreachable("Redis is away.")})
+        outcome = await work(means, charger, keys=KEYS)
+        assert (outcome.state, outcome.detail) == (OutcomeState.UNREACHED, "Redis is away.")
+        attach(charger, changing={"MeterValueSampleInterval": ChargerUnreachable("Redis is away.")})
+        outcome = await work(means, charger, keys=KEYS)
+        assert outcome.state == OutcomeState.AWAY, "the first key was sent"
 
     async def test_a_busy_charger_is_tried_again(
         self, means: Means, attach: Attach, charger: Charger

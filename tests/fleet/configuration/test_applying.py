@@ -14,7 +14,7 @@ from tests.world import World
 from ohmstead.core.db import Database
 from ohmstead.fleet.configuration.applying import AGAIN_AFTER, ATTEMPTS
 from ohmstead.fleet.configuration.models import ConfigurationTemplate
-from ohmstead.link.links import Answer, ChargerOffline
+from ohmstead.link.links import Answer, ChargerOffline, ChargerUnreachable
 from ohmstead.stations.models import Charger
 
 
@@ -288,6 +288,23 @@ class TestOddAnswers:
         scene.clock.advance(AGAIN_AFTER.total_seconds())
         await scene.run()
         assert link.changed == [("MeterValueSampleInterval", "30")]
+        assert (await scene.state(api))[0] == "InSync"
+
+    async def test_one_that_another_process_holds_which_cannot_be_asked_is_asked_until_it_can(
+        self, scene: Scene, world: World, api: Api, attach: Attach
+    ) -> None:
+        await template(world, scene.charger, KEYS)
+        often = ATTEMPTS + 2
+        link = attach(scene.charger, reading=[ChargerUnreachable("Redis is away.")] * often)
+        await scene.boot()
+        for _ in range(often):
+            assert await scene.run() == 1
+            turn = await scene.turn()
+            assert turn is not None
+            assert (turn.ending, turn.due_at) == ("Away", scene.clock.now() + AGAIN_AFTER)
+            scene.clock.advance(AGAIN_AFTER.total_seconds())
+        await scene.run()
+        assert dict(link.changed) == KEYS
         assert (await scene.state(api))[0] == "InSync"
 
     async def test_a_charger_that_does_not_say_how_many_keys_it_takes_is_asked_that_once(

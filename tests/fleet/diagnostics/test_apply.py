@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 from tests.chargers import RawCharger, charger, until
 from tests.conftest import FrozenClock
 from tests.running import RunningServer
@@ -16,7 +17,8 @@ from ohmstead.accounts.models import Role
 from ohmstead.fleet.campaigns.dispatcher import Dispatcher
 from ohmstead.fleet.campaigns.work import Means, OutcomeState
 from ohmstead.fleet.diagnostics.apply import KIND
-from ohmstead.link.links import Answer, ChargerOffline
+from ohmstead.fleet.diagnostics.models import DiagnosticsJob
+from ohmstead.link.links import Answer, ChargerOffline, ChargerUnreachable
 
 CAMPAIGNS = "/api/admin/campaigns"
 
@@ -124,6 +126,18 @@ class TestApply:
         app.state.links.attach(row.id, FakeLink(answer))
         outcome = await KIND.apply(means, row.id, {})
         assert (outcome.state, outcome.again) == (state, again)
+
+    async def test_of_one_that_another_process_holds_which_cannot_be_asked_no_job_is_kept(
+        self, app: Any, means: Means, world: World
+    ) -> None:
+        row = await world.charger(online=True)
+        app.state.links.attach(row.id, FakeLink(*[ChargerUnreachable("Redis is away.")] * 3))
+        for _ in range(3):
+            outcome = await KIND.apply(means, row.id, {})
+            assert (outcome.state, outcome.detail) == (OutcomeState.UNREACHED, "Redis is away.")
+        async with means.database.session() as session:
+            query = select(DiagnosticsJob).where(DiagnosticsJob.charger_id == row.id)
+            assert (await session.scalars(query)).all() == []
 
     async def test_one_that_is_away_or_gone_is_not_asked(self, means: Means, world: World) -> None:
         row = await world.charger(online=False)

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 from tests.chargers import RawCharger, charger, until
 from tests.conftest import FrozenClock
 from tests.fleet.firmware.conftest import CONTENT
@@ -20,7 +21,8 @@ from ohmstead.accounts.models import Role
 from ohmstead.fleet.campaigns.dispatcher import Dispatcher
 from ohmstead.fleet.campaigns.work import Means, OutcomeState
 from ohmstead.fleet.firmware.apply import KIND
-from ohmstead.link.links import Answer, ChargerBusy, ChargerOffline
+from ohmstead.fleet.firmware.models import FirmwareUpdate
+from ohmstead.link.links import Answer, ChargerBusy, ChargerOffline, ChargerUnreachable
 from ohmstead.stations.models import Charger
 
 CAMPAIGNS = "/api/admin/campaigns"
@@ -234,6 +236,17 @@ class TestApply:
         outcome = await KIND.apply(means, charger.id, {"location": OUTSIDE})
         assert (outcome.state, outcome.again) == (OutcomeState.FAILED, again)
         assert outcome.detail
+
+    async def test_of_one_that_another_process_holds_which_cannot_be_asked_no_update_is_kept(
+        self, app: Any, means: Means, charger: Charger
+    ) -> None:
+        app.state.links.attach(charger.id, FakeLink(*[ChargerUnreachable("Redis is away.")] * 3))
+        for _ in range(3):
+            outcome = await KIND.apply(means, charger.id, {"location": OUTSIDE})
+            assert (outcome.state, outcome.detail) == (OutcomeState.UNREACHED, "Redis is away.")
+        async with means.database.session() as session:
+            query = select(FirmwareUpdate).where(FirmwareUpdate.charger_id == charger.id)
+            assert (await session.scalars(query)).all() == []
 
     async def test_one_that_is_at_it_already_is_waited_for_and_another_update_is_not_disturbed(
         self, app: Any, means: Means, charger: Charger

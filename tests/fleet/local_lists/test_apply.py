@@ -8,7 +8,7 @@ from tests.fleet.local_lists.conftest import Keeper
 
 from ohmstead.fleet.campaigns.work import Means
 from ohmstead.fleet.kinds import KINDS
-from ohmstead.link.links import Answer, ChargerOffline
+from ohmstead.link.links import Answer, ChargerOffline, ChargerUnreachable
 
 Tag = Callable[..., Any]
 
@@ -34,6 +34,7 @@ class TestCampaign:
             (Answer(), "Failed", True),
             (Answer(error_code="GenericError"), "Failed", True),
             (ChargerOffline("It left."), "Away", False),
+            (ChargerUnreachable("Redis is away."), "Unreached", False),
         ):
             keeper.clock.advance(1)
             link.answers["SendLocalList"] = [answer]

@@ -1,14 +1,19 @@
 """Stations, chargers and id tags by tables: all or nothing, faults by line, there and back the same."""
 
+import csv
+import io
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 from tests.world import SignedIn, World
 
-from ohmstead.accounts.models import Role
+from ohmstead.accounts.models import Role, Token, TokenStatus
+from ohmstead.core.db import Database
 from ohmstead.fleet.onboarding.sheets import connectors, written_connectors
-from ohmstead.stations.models import Connector
+from ohmstead.stations.models import Charger, Connector, Station
 
 CSV = {"Content-Type": "text/csv"}
 
@@ -30,6 +35,24 @@ async def listed(client: httpx.AsyncClient, user: SignedIn, what: str) -> list[d
     answer = await client.get(f"/api/admin/{what}?limit=500", headers=user.headers)
     items: list[dict[str, Any]] = answer.json()["items"]
     return items
+
+
+async def kept(db: Database) -> list[list[dict[str, Any]]]:
+    """All that the tables are of, as it stands in the database."""
+    async with db.session() as session:
+        return [
+            without_times([dict(row) for row in (await session.execute(query)).mappings()])
+            for query in (
+                select(Station.__table__).order_by(Station.id),
+                select(Charger.__table__).order_by(Charger.id),
+                select(Connector.__table__).order_by(Connector.charger_id, Connector.connector_id),
+                select(Token.__table__).order_by(Token.id),
+            )
+        ]
+
+
+def without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name != "updated_at"} for row in rows]
 
 
 class TestBringing:
@@ -78,6 +101,29 @@ class TestBringing:
         )
 
     @pytest.mark.parametrize("what", ["stations", "chargers", "id-tags"])
+    async def test_what_a_system_admin_exported_of_all_businesses_changes_nothing_either(
+        self, client: httpx.AsyncClient, world: World, db: Database, what: str
+    ) -> None:
+        admin = await world.admin()
+        for charger_id in ("TWIN-1", "twin-1"):
+            station = await world.station(name="Harbour" if charger_id == "TWIN-1" else "HARBOUR")
+            row = await world.charger(station, charger_id, connectors=0, free_vend=charger_id == "TWIN-1")
+            await world.add(Connector(charger_id=row.id, connector_id=1, type="CCS", max_power_kw=12345.678))
+            await world.add(Charger(id=f"{charger_id}-NOWHERE", backoffice_id=row.backoffice_id))
+            expires = world.clock.now() + timedelta(microseconds=123_456)
+            await world.token(row.backoffice_id, "Tag 1" if row.free_vend else "TAG 1", expires_at=expires)
+        await world.token(None, "tag 1", status=TokenStatus.BLOCKED)
+        came = {"registration": "Pending", "unregistered_since": world.clock.now()}
+        await world.add(Charger(id="NOBODYS"), Charger(id="UNKNOWN", **came))
+        before = await kept(db)
+        exported = await client.get(f"/api/admin/{what}.csv", headers=admin.headers)
+        back = await bring(client, admin, what, content=exported.content)
+        assert back.status_code == 200, back.text
+        assert (back.json()["created"], back.json()["passwords"]) == (0, {})
+        assert back.json()["changed"] == {"stations": 2, "chargers": 6, "id-tags": 3}[what]
+        assert await kept(db) == before
+
+    @pytest.mark.parametrize("what", ["stations", "chargers", "id-tags"])
     async def test_what_was_exported_comes_in_again_and_changes_nothing(
         self, client: httpx.AsyncClient, world: World, manager: SignedIn, what: str
     ) -> None:
@@ -101,11 +147,17 @@ class TestBringing:
         back = await bring(client, manager, what, content=exported.content)
         assert back.status_code == 200, back.text
         assert (back.json()["created"], back.json()["changed"]) == (0, len(before))
-        times = {"updated_at"}
-        after = await listed(client, manager, what)
-        assert [{k: v for k, v in row.items() if k not in times} for row in after] == [
-            {k: v for k, v in row.items() if k not in times} for row in before
-        ]
+        assert without_times(await listed(client, manager, what)) == without_times(before)
+
+    async def test_a_charger_charges_without_a_tag_where_its_line_says_so(
+        self, client: httpx.AsyncClient, manager: SignedIn
+    ) -> None:
+        await bring(client, manager, "chargers", "id,free_vend", "C-1,yes", "C-2,")
+        assert [row["free_vend"] for row in await listed(client, manager, "chargers")] == [True, False]
+        exported = (await client.get("/api/admin/chargers.csv", headers=manager.headers)).text
+        assert [row["free_vend"] for row in csv.DictReader(io.StringIO(exported))] == ["true", "false"]
+        await bring(client, manager, "chargers", "id,free_vend", "C-1,no")
+        assert [row["free_vend"] for row in await listed(client, manager, "chargers")] == [False, False]
 
     async def test_passwords_are_taken_and_never_given(
         self, client: httpx.AsyncClient, manager: SignedIn
@@ -161,6 +213,24 @@ class TestFaults:
         assert "line 4, connectors" in refused.json()["fields"]
         assert await listed(client, manager, "chargers") == []
 
+    async def test_every_one_of_many_is_told(self, client: httpx.AsyncClient, manager: SignedIn) -> None:
+        lines = ["id_tag,status", *(f"TAG{number:05},Lost" for number in range(801))]
+        rehearsal = (await bring(client, manager, "id-tags", *lines, dry_run=True)).json()
+        assert [(one["line"], one["column"]) for one in rehearsal["faults"]] == [
+            (number, "status") for number in range(2, 803)
+        ]
+        refused = (await bring(client, manager, "id-tags", *lines)).json()
+        assert "has 801 faults" in refused["message"]
+        assert len(refused["fields"]) == 801
+
+    async def test_two_in_one_cell_are_both_told(self, client: httpx.AsyncClient, manager: SignedIn) -> None:
+        lines = ("id,connectors", "C-1,1:CCS:XX | 2:CCS:DC:9")
+        rehearsal = (await bring(client, manager, "chargers", *lines, dry_run=True)).json()
+        told = [one["message"] for one in rehearsal["faults"]]
+        assert len(told) == 2
+        refused = (await bring(client, manager, "chargers", *lines)).json()
+        assert refused["fields"] == {"line 2, connectors": "; ".join(told)}
+
     async def test_a_rehearsal_tells_what_would_happen_and_changes_nothing(
         self, client: httpx.AsyncClient, manager: SignedIn
     ) -> None:
@@ -198,6 +268,55 @@ class TestFaults:
     ) -> None:
         answer = await bring(client, manager, "id-tags", content="\ufeffid_tag\towner\nT7\tRavi\n".encode())
         assert answer.json()["created"] == 1
+
+
+class TestTwice:
+    async def test_a_station_is_in_a_file_once_by_its_id_or_by_its_name_and_business(
+        self, client: httpx.AsyncClient, world: World
+    ) -> None:
+        admin, one, two = await world.admin(), await world.backoffice(), await world.backoffice()
+        lines = ["name,city,backoffice_id", f"Harbour,Lisbon,{one.id}", f"harbour,Porto,{two.id}"]
+        assert (await bring(client, admin, "stations", *lines)).json()["created"] == 2
+        again = (await bring(client, admin, "stations", *lines)).json()
+        assert (again["created"], again["changed"]) == (0, 2)
+        rows = await listed(client, admin, "stations")
+        assert {(row["city"], row["backoffice_id"]) for row in rows} == {
+            ("Lisbon", str(one.id)),
+            ("Porto", str(two.id)),
+        }
+        lines.append(f"HARBOUR,Faro,{two.id}")
+        rehearsal = (await bring(client, admin, "stations", *lines, dry_run=True)).json()
+        assert rehearsal["faults"] == [{"line": 4, "column": "name", "message": "is in line 3 too"}]
+        lines = ["id,name", f"{rows[0]['id']},One", f"{rows[0]['id'].upper()},Other"]
+        rehearsal = (await bring(client, admin, "stations", *lines, dry_run=True)).json()
+        assert rehearsal["faults"] == [{"line": 3, "column": "id", "message": "is in line 2 too"}]
+        for what, column, *lines in (
+            ("stations", "name", "name", "harbour"),
+            ("chargers", "station", "id,station", "C-1,harbour"),
+        ):
+            which = (await bring(client, admin, what, *lines, dry_run=True)).json()
+            [fault] = which["faults"]
+            assert (fault["column"], "name it by its id" in fault["message"]) == (column, True)
+
+    async def test_a_charger_by_its_exact_id(self, client: httpx.AsyncClient, manager: SignedIn) -> None:
+        lines = ("id", "TWIN-1", "twin-1", "TWIN-1")
+        rehearsal = (await bring(client, manager, "chargers", *lines, dry_run=True)).json()
+        assert rehearsal["faults"] == [{"line": 4, "column": "id", "message": "is in line 2 too"}]
+        assert (await bring(client, manager, "chargers", *lines[:3])).json()["created"] == 2
+
+    async def test_an_id_tag_in_any_case_within_its_business(
+        self, client: httpx.AsyncClient, world: World
+    ) -> None:
+        admin, one, two = await world.admin(), await world.backoffice(), await world.backoffice()
+        lines = ["id_tag,backoffice_id", f"T1,{one.id}", f"t1,{two.id}", "T1,"]
+        assert (await bring(client, admin, "id-tags", *lines)).json()["created"] == 3
+        lines.append(f"t1,{one.id}")
+        rehearsal = (await bring(client, admin, "id-tags", *lines, dry_run=True)).json()
+        assert rehearsal["faults"] == [{"line": 5, "column": "id_tag", "message": "is in line 2 too"}]
+        manager = await world.user(Role.BACKOFFICE, one)
+        own = ("id_tag,backoffice_id", "T1,", f"t1,{one.id}")
+        rehearsal = (await bring(client, manager, "id-tags", *own, dry_run=True)).json()
+        assert [fault["line"] for fault in rehearsal["faults"]] == [3]
 
 
 class TestWhose:

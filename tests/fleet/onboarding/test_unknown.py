@@ -1,5 +1,7 @@
 """Chargers that nobody registered: Pending for a day, adopted with one PUT; and charging without a tag."""
 
+import csv
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -17,7 +19,9 @@ from websockets.exceptions import InvalidStatus
 
 from ohmstead.accounts.models import Role, TokenStatus
 from ohmstead.core.db import Database
-from ohmstead.fleet.onboarding.unknown import forget_unadopted
+from ohmstead.core.http import utc_z
+from ohmstead.core.jobs import defer
+from ohmstead.fleet.onboarding import unknown
 from ohmstead.notifications.models import Alert
 from ohmstead.stations.models import Charger
 
@@ -123,6 +127,46 @@ class TestAdopting:
             async with charger(server.ws, "NEW-3") as raw:
                 assert (await raw.boot())["status"] == "Accepted"
 
+    async def test_a_line_of_a_table_adopts_it_and_makes_it_boot(self, make_server: Any) -> None:
+        async with open_door(make_server) as (server, world, api), charger(server.ws, "NEW-7") as raw:
+            await raw.boot()
+            station = await world.station()
+            exported = (await api.client.get("/api/admin/chargers.csv")).text
+            [heading, row] = csv.reader(io.StringIO(exported))
+            assert (row[0], "Pending" in row) == ("NEW-7", True)
+            row[heading.index("station")] = station.name
+            content = "\n".join(map(",".join, (heading, row)))
+            for query, registration in (("?dry_run=true", "Pending"), ("", "Accepted")):
+                answer = await api.client.post(f"/api/admin/chargers.csv{query}", content=content)
+                assert (answer.status_code, answer.json()["changed"]) == (200, 1), answer.text
+                assert (await api.charger("NEW-7"))["registration"] == registration
+            frame = await raw.next_call()
+            assert frame[2:] == ["TriggerMessage", {"requestedMessage": "BootNotification"}]
+            await raw.answer(frame, {"status": "Accepted"})
+            assert (await raw.boot())["status"] == "Accepted"
+            adopted = await api.charger("NEW-7")
+            assert (adopted["station_id"], adopted["unregistered_since"]) == (str(station.id), None)
+            assert raw.calls.empty()
+
+    async def test_a_table_may_also_reject_it(self, make_server: Any) -> None:
+        async with open_door(make_server) as (server, _, api), charger(server.ws, "NEW-8") as raw:
+            await raw.boot()
+            content = "id,registration\nNEW-8,Rejected"
+            assert (await api.client.post("/api/admin/chargers.csv", content=content)).status_code == 200
+            await raw.answer(await raw.next_call(), {"status": "NotSupported"})
+            assert (await raw.closed())[1] == "the charger was adopted: boot again"
+
+    async def test_one_whose_line_changes_what_it_was_let_in_by_connects_anew(self, make_server: Any) -> None:
+        async with open_door(make_server) as (server, world, api):
+            owner = (await world.backoffice()).id
+            async with charger(server.ws, "NEW-9") as raw:
+                await raw.boot()
+                content = f"id,backoffice_id,tolerant\nNEW-9,{owner},yes"
+                assert (await api.client.post("/api/admin/chargers.csv", content=content)).status_code == 200
+                assert (await raw.closed())[1] == "the charger's settings changed"
+            async with charger(server.ws, "NEW-9") as raw:
+                assert (await raw.boot())["status"] == "Accepted"
+
     async def test_the_password_that_it_sent_can_be_kept(self, make_server: Any) -> None:
         async with open_door(make_server) as (server, world, api):
             station = await world.station()
@@ -136,6 +180,32 @@ class TestAdopting:
                 assert (await raw.boot())["status"] == "Accepted"
             with pytest.raises(InvalidStatus, match="401"):
                 await RawCharger.connect(server.ws, "NEW-4", headers=basic(b"NEW-4", b"another"))
+
+    async def test_a_password_asked_for_by_the_adoption_ends_the_socket_that_has_none(
+        self, make_server: Any
+    ) -> None:
+        async with open_door(make_server) as (server, world, api):
+            station = await world.station()
+            async with charger(server.ws, "NEW-7") as raw:
+                await raw.boot()
+                body = {"station_id": str(station.id), "security_profile": 1}
+                adopted = (await api.client.put("/api/admin/chargers/NEW-7", json=body)).json()
+                assert (await raw.closed())[1] == "the charger's settings changed"
+            with pytest.raises(InvalidStatus, match="401"):
+                await RawCharger.connect(server.ws, "NEW-7")
+            headers = basic(b"NEW-7", adopted["password"].encode())
+            async with charger(server.ws, "NEW-7", headers=headers) as raw:
+                assert (await raw.boot())["status"] == "Accepted"
+
+    async def test_a_silent_second_socket_does_not_go_on_as_pending(self, make_server: Any) -> None:
+        async with open_door(make_server) as (server, world, api):
+            station = await world.station()
+            async with charger(server.ws, "NEW-8") as raw, charger(server.ws, "NEW-8") as silent:
+                await raw.boot()
+                await api.client.put("/api/admin/chargers/NEW-8", json={"station_id": str(station.id)})
+                assert (await silent.closed())[1] == "the charger was adopted: boot again"
+                await raw.answer(await raw.next_call(), {"status": "Accepted"})
+                assert (await raw.boot())["status"] == "Accepted"
 
     async def test_it_may_also_be_rejected(self, make_server: Any) -> None:
         async with open_door(make_server) as (server, _, api), charger(server.ws, "NEW-5") as raw:
@@ -170,10 +240,50 @@ class TestForgetting:
                 await world.session(row)
         await world.charger(id="ADOPTED")
         async with db.session() as session:
-            assert list(await forget_unadopted(session, now)) == ["OLD"]
+            assert list(await unknown.forget_unadopted(session, now)) == ["OLD"]
         async with db.session() as session:
             left = set(await session.scalars(select(Charger.id)))
         assert left == {"USED", "YOUNG", "ADOPTED"}
+
+    async def test_those_that_stay_do_not_stand_in_the_way_of_those_that_go(
+        self, db: Database, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(unknown, "PIECE", 2)
+        now = world.clock.now()
+        names = ("A-USED", "B-USED", "C-OLD", "D-OLD", "E-OLD")
+        for name in names:
+            row = Charger(id=name, registration="Pending", unregistered_since=now - timedelta(hours=25))
+            await world.add(row)
+            if name.endswith("USED"):
+                await world.session(row)
+        gone = []
+        for _ in range(3):
+            async with db.session() as session:
+                gone.append(list(await unknown.forget_unadopted(session, now)))
+        assert gone == [["C-OLD", "D-OLD"], ["E-OLD"], []]
+
+    async def test_the_job_of_every_hour_closes_its_socket_and_it_comes_back_as_a_new_one(
+        self, make_server: Any
+    ) -> None:
+        async with open_door(make_server) as (server, _, api):
+            async with charger(server.ws, "STALE-1") as raw, charger(server.ws, "FRESH-1") as fresh:
+                await raw.boot(firmwareVersion="1.0")
+                await fresh.boot()
+                assert (await api.charger("STALE-1"))["firmware_version"] == "1.0"
+                came = server.app.state.clock.now() - timedelta(hours=24, seconds=1)
+                async with server.database.session() as session:
+                    aged = update(Charger).where(Charger.id == "STALE-1")
+                    await session.execute(aged.values(unregistered_since=came))
+                    await defer(session, "onboarding:forget_unadopted", timestamp=0)
+                assert (await raw.closed())[1] == "nobody has adopted this charger"
+                assert await pending(api) == ["FRESH-1"]
+                assert (await fresh.boot())["status"] == "Pending"
+            async with charger(server.ws, "STALE-1") as raw:
+                again = await api.charger("STALE-1")
+                assert again["unregistered_since"] > utc_z(came + timedelta(hours=24))
+                assert again["firmware_version"] is None
+                assert (await raw.boot())["status"] == "Pending"
+                assert await pending(api) == ["FRESH-1", "STALE-1"]
 
 
 class TestFreeVend:

@@ -16,8 +16,8 @@ from sqlalchemy.exc import IntegrityError
 
 from ohmstead.core.errors import DomainError, Unavailable
 from ohmstead.fleet.campaigns.turns import LEASE, Claimed, Ended, Turn, interrupted, renew, take_turn
-from ohmstead.fleet.campaigns.work import Kind, Means, Outcome, away, failed
-from ohmstead.link.links import ChargerOffline
+from ohmstead.fleet.campaigns.work import Kind, Means, Outcome, away, failed, unreached
+from ohmstead.link.links import ChargerOffline, ChargerUnreachable
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -161,6 +161,8 @@ class Dispatcher:
                 return await kind.apply(self.means, claimed.charger_id, claimed.parameters)
         except TimeoutError:
             return failed(f"This took longer than {kind.work_limit} and was cut off.", again=kind.repeatable)
+        except ChargerUnreachable as error:
+            return unreached(error.message)
         except ChargerOffline as error:
             return away(error.message) if kind.repeatable else failed(error.message)
         except DomainError as error:

@@ -30,6 +30,8 @@ WORK = "campaigns:work"
 """The job that has a process look at what may begin."""
 LEAVES_AT_MOST = 20
 """A charger that left so often before the work was done fails: perhaps the work is why it leaves."""
+UNREACHED_AGAIN = timedelta(seconds=10)
+"""After so long a charger is asked again that another process holds, which could not be asked."""
 EVIDENCE_BYTES = 8_192
 DETAIL_MAX = 1_000
 
@@ -54,6 +56,9 @@ def settle(
         end(item, ItemState.DONE, now)
     elif outcome.state is OutcomeState.WAITING:
         _wait(item, now, now + wait_limit)
+    elif outcome.state is OutcomeState.UNREACHED:
+        item.tries -= 1
+        _put_back(campaign, item, now, ItemState.QUEUED, now + UNREACHED_AGAIN)
     elif outcome.state is OutcomeState.AWAY and item.tries < LEAVES_AT_MOST:
         _put_back(campaign, item, now, ItemState.QUEUED if connected else ItemState.AWAY, later)
     elif outcome.state is OutcomeState.FAILED and outcome.again and item.tries < campaign.tries:

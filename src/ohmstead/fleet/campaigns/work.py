@@ -44,6 +44,7 @@ class OutcomeState(StrEnum):
     FAILED = "Failed"
     WAITING = "Waiting"
     AWAY = "Away"
+    UNREACHED = "Unreached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class Outcome:
       message calls `campaigns.service.item_ended`.
     - `Away`: the charger is not connected; the work is begun anew when it is back. So only where doing it
       twice does no harm, or nothing was sent.
+    - `Unreached`: nothing was sent, by a fault of ours (`ChargerUnreachable`). The work is begun anew a
+      little later, as often as it takes; this does not count as a try.
 
     `detail` is one sentence for people, `evidence` the charger's own answers (a JSON object).
     """
@@ -84,6 +87,11 @@ def waiting(detail: str = "", **evidence: Any) -> Outcome:
 def away(detail: str = "", **evidence: Any) -> Outcome:
     """Return that the charger is not connected, for a `ChargerOffline`: it is done when it returns."""
     return Outcome(OutcomeState.AWAY, detail, evidence)
+
+
+def unreached(detail: str = "") -> Outcome:
+    """Return that nothing was sent, for a `ChargerUnreachable`: it is begun anew, and does not count."""
+    return Outcome(OutcomeState.UNREACHED, detail)
 
 
 def unanswered(action: str, answer: Answer, **evidence: Any) -> Outcome:
@@ -133,7 +141,8 @@ class Kind:
 
     - `parameters`: the schema of what a campaign of this kind is given; `apply` gets it as JSON values.
     - `apply(means, charger_id, parameters)`: does it at one charger. It raises nothing for what a charger
-      does, and holds no transaction while it waits for one. It may be cancelled.
+      does (but a `ChargerUnreachable` may pass, where nothing was sent), and holds no transaction while it
+      waits for one. It may be cancelled.
     - `repeatable`: whether it may be begun anew after a process has died in the midst of it, so that nobody
       knows what went out. Where not, the item fails and says so.
     - `check(session, principal, parameters)`: refuses by a `DomainError` what the caller may not use

@@ -8,13 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.errors import DomainError, Unavailable
-from ohmstead.fleet.campaigns.work import Kind, Means, Outcome, away, done, failed, unanswered
+from ohmstead.fleet.campaigns.work import Kind, Means, Outcome, away, done, failed, unanswered, unreached
 from ohmstead.fleet.configuration.asking import NOT_SENT, Changed, change_keys
 from ohmstead.fleet.configuration.models import ConfigurationTemplate
 from ohmstead.fleet.configuration.schemas import ConfigurationWork
 from ohmstead.fleet.configuration.templates_queries import get_template
 from ohmstead.fleet.configuration.wanted import pairs_of
-from ohmstead.link.links import ChargerOffline
+from ohmstead.link.links import ChargerOffline, ChargerUnreachable
 from ohmstead.stations.models import Charger
 
 
@@ -29,6 +29,8 @@ async def apply(means: Means, charger_id: str, parameters: Mapping[str, Any]) ->
         return failed("The template does not exist any more, or is another business's than the charger.")
     try:
         changed = await change_keys(means.commands, charger_id, pairs)
+    except ChargerUnreachable as error:
+        return unreached(error.message)
     except ChargerOffline as error:
         return away(error.message)
     except Unavailable as error:

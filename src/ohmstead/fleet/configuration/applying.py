@@ -35,7 +35,7 @@ from ohmstead.fleet.configuration.keys import (
 from ohmstead.fleet.configuration.models import ConfigurationTurn, Ending
 from ohmstead.fleet.configuration.outcomes import change_status
 from ohmstead.fleet.configuration.wanted import Placed, Wanted, wanted_of
-from ohmstead.link.links import Answer, ChargerOffline
+from ohmstead.link.links import Answer, ChargerOffline, ChargerUnreachable
 from ohmstead.stations.models import Charger, Registration
 from ohmstead.stations.outcomes import Commands
 
@@ -61,11 +61,12 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a turn ended. `again`: it is tried once more, unless that was done often enough."""
+    """How a turn ended. `again`: it is tried once more, unless that was done often enough (and `counts`)."""
 
     ending: Ending
     detail: str = ""
     again: bool = False
+    counts: bool = True
 
 
 async def booted(session: AsyncSession, charger: Placed, now: datetime) -> int | None:
@@ -167,6 +168,8 @@ class _Runner:
     async def _end_of(self, turn: Turn) -> End:
         try:
             return await self._apply(turn)
+        except ChargerUnreachable as error:
+            return End(Ending.AWAY, error.message, again=True, counts=False)
         except ChargerOffline as error:
             return End(Ending.AWAY, error.message, again=True)
         except Unavailable:
@@ -234,7 +237,7 @@ class _Runner:
         row.claimed_until = None
         row.ending, row.detail, row.ended_at = end.ending, end.detail or None, now
         if row.due_at == turn.due_at:
-            row.attempts += 1
+            row.attempts += end.counts
             again = end.again and row.attempts < ATTEMPTS
             row.due_at = now + AGAIN_AFTER if again else None
         await session.flush()

@@ -15,6 +15,7 @@ from ohmstead.fleet.campaigns.work import (
     done,
     failed,
     unanswered,
+    unreached,
     waiting,
 )
 from ohmstead.fleet.diagnostics import service
@@ -22,7 +23,7 @@ from ohmstead.fleet.diagnostics.models import KIND as NAME
 from ohmstead.fleet.diagnostics.models import OPEN, DiagnosticsState
 from ohmstead.fleet.diagnostics.schemas import DiagnosticsIn, DiagnosticsWork
 from ohmstead.fleet.locations import shown_location
-from ohmstead.link.links import ChargerOffline
+from ohmstead.link.links import ChargerOffline, ChargerUnreachable
 from ohmstead.stations.models import Charger
 
 LONGEST_WAIT = timedelta(days=3660)
@@ -52,6 +53,8 @@ async def apply(means: Means, charger_id: str, parameters: Parameters) -> Outcom
         )
     try:
         row, answer = await service.ask(means.database, means.commands, means.clock, begun)
+    except ChargerUnreachable as error:
+        return unreached(error.message)
     except ChargerOffline as error:
         return away(error.message)
     except Unavailable:

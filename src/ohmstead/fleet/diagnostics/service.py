@@ -24,7 +24,7 @@ from ohmstead.fleet.diagnostics.models import DiagnosticsJob, DiagnosticsKind, D
 from ohmstead.fleet.diagnostics.rows import end, locked, note
 from ohmstead.fleet.diagnostics.schemas import DiagnosticsIn
 from ohmstead.fleet.locations import shown_location
-from ohmstead.link.links import Answer
+from ohmstead.link.links import Answer, ChargerUnreachable
 from ohmstead.stations.models import Charger
 from ohmstead.stations.outcomes import Commands
 
@@ -150,12 +150,20 @@ async def _cancel_others(session: AsyncSession, row: DiagnosticsJob, now: dateti
         await end(session, other, DiagnosticsState.CANCELLED, "Another file was asked for.", now)
 
 
-async def not_asked(session: AsyncSession, job_id: UUID, why: str, now: datetime) -> None:
-    """Write that the charger could not be asked, or left before it answered."""
+async def not_asked(session: AsyncSession, job_id: UUID, error: DomainError, now: datetime) -> None:
+    """Write that the charger could not be asked, or left before it answered.
+
+    Where nothing was sent by a fault of ours, nothing is kept for a campaign: it begins anew, perhaps often.
+    """
     row = await locked(session, job_id)
-    if row is not None and row.state == DiagnosticsState.REQUESTED:
-        await note(session, row.id, "Offline", now, why)
-        await end(session, row, DiagnosticsState.FAILED, why, now, tell=False)
+    if row is None or row.state != DiagnosticsState.REQUESTED:
+        return
+    if row.by_campaign and isinstance(error, ChargerUnreachable):
+        await session.delete(row)
+        await session.flush()
+        return
+    await note(session, row.id, "Offline", now, error.message)
+    await end(session, row, DiagnosticsState.FAILED, error.message, now, tell=False)
 
 
 async def ask(
@@ -169,7 +177,7 @@ async def ask(
         answer = await commands.send(begun.charger_id, begun.action, begun.payload)
     except DomainError as error:
         async with database.session() as session:
-            await not_asked(session, begun.job_id, error.message, clock.now())
+            await not_asked(session, begun.job_id, error, clock.now())
         raise
     async with database.session() as session:
         return await answered(session, begun, answer, clock.now()), answer

@@ -17,6 +17,7 @@ from ohmstead.fleet.campaigns.work import (
     done,
     failed,
     unanswered,
+    unreached,
     waiting,
 )
 from ohmstead.fleet.firmware import service
@@ -29,7 +30,7 @@ from ohmstead.fleet.firmware.rows import open_update
 from ohmstead.fleet.firmware.schemas import FirmwareWork
 from ohmstead.fleet.firmware.signing import check_signing
 from ohmstead.fleet.locations import shown_location
-from ohmstead.link.links import ChargerOffline
+from ohmstead.link.links import ChargerOffline, ChargerUnreachable
 from ohmstead.stations.models import Charger
 
 LONGEST_WAIT = timedelta(days=3660)
@@ -71,6 +72,8 @@ async def apply(means: Means, charger_id: str, parameters: Parameters) -> Outcom
         return ready
     try:
         row, answer = await service.ask(means.database, means.commands, means.clock, ready)
+    except ChargerUnreachable as error:
+        return unreached(error.message)
     except ChargerOffline as error:
         # It may have taken it before it left: it is not asked for ever, as one that is away would be.
         return failed(error.message, again=True)

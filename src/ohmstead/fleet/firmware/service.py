@@ -24,7 +24,7 @@ from ohmstead.fleet.firmware.rows import end, locked, note, open_update
 from ohmstead.fleet.firmware.schemas import FirmwareWork
 from ohmstead.fleet.firmware.signing import Signing, check_signing
 from ohmstead.fleet.locations import shown_location
-from ohmstead.link.links import Answer
+from ohmstead.link.links import Answer, ChargerUnreachable
 from ohmstead.stations.models import Charger
 from ohmstead.stations.outcomes import Commands
 
@@ -195,12 +195,20 @@ async def answered(session: AsyncSession, begun: Begun, answer: Answer, now: dat
     return row
 
 
-async def not_asked(session: AsyncSession, update_id: UUID, why: str, now: datetime) -> None:
-    """Write that the charger could not be asked, or left before it answered."""
+async def not_asked(session: AsyncSession, update_id: UUID, error: DomainError, now: datetime) -> None:
+    """Write that the charger could not be asked, or left before it answered.
+
+    Where nothing was sent by a fault of ours, nothing is kept for a campaign: it begins anew, perhaps often.
+    """
     row = await locked(session, update_id)
-    if row.state == UpdateState.REQUESTED:
-        await note(session, row.id, "Offline", now, why)
-        await end(session, row, UpdateState.FAILED, why, now, tell=False)
+    if row.state != UpdateState.REQUESTED:
+        return
+    if row.by_campaign and isinstance(error, ChargerUnreachable):
+        await session.delete(row)
+        await session.flush()
+        return
+    await note(session, row.id, "Offline", now, error.message)
+    await end(session, row, UpdateState.FAILED, error.message, now, tell=False)
 
 
 async def ask(
@@ -214,7 +222,7 @@ async def ask(
         answer = await commands.send(begun.charger_id, begun.action, begun.payload)
     except DomainError as error:
         async with database.session() as session:
-            await not_asked(session, begun.update_id, error.message, clock.now())
+            await not_asked(session, begun.update_id, error, clock.now())
         raise
     async with database.session() as session:
         return await answered(session, begun, answer, clock.now()), answer

@@ -7,11 +7,11 @@ from pydantic import StrictBool
 
 from ohmstead.core.errors import DomainError, Unavailable
 from ohmstead.core.http import Schema
-from ohmstead.fleet.campaigns.work import Kind, Means, Outcome, away, done, failed, unanswered
+from ohmstead.fleet.campaigns.work import Kind, Means, Outcome, away, done, failed, unanswered, unreached
 from ohmstead.fleet.local_lists.keeping import ASK, SEND
 from ohmstead.fleet.local_lists.models import Ending
 from ohmstead.fleet.local_lists.sending import Sent, send_list
-from ohmstead.link.links import ChargerOffline
+from ohmstead.link.links import ChargerOffline, ChargerUnreachable
 
 
 class LocalListWork(Schema):
@@ -27,6 +27,8 @@ async def apply(means: Means, charger_id: str, parameters: Mapping[str, Any]) ->
         sent = await send_list(
             means.commands, charger_id, patience=means.settings.ocpp_call_timeout, full=work.full
         )
+    except ChargerUnreachable as error:
+        return unreached(error.message)
     except ChargerOffline as error:
         return away(error.message)
     except Unavailable as error:

@@ -1,5 +1,7 @@
 """Forgetting chargers that nobody registered and nobody adopted."""
 
+from collections.abc import Sequence
+
 from procrastinate import Blueprint, JobContext
 
 from ohmstead.core.db import Database
@@ -17,6 +19,8 @@ async def forget_unadopted_chargers(context: JobContext, timestamp: int) -> None
     """Forget, once an hour, those of more than a day ago; who is still there may come again."""
     means = context.additional_context
     database: Database = means["database"]
-    async with database.session() as session:
-        gone = await forget_unadopted(session, means["clock"].now())
-    await disconnect(means["commands"].links, gone, "nobody has adopted this charger")
+    gone: Sequence[str] | None = None
+    while gone is None or gone:
+        async with database.session() as session:
+            gone = await forget_unadopted(session, means["clock"].now())
+        await disconnect(means["commands"].links, gone, "nobody has adopted this charger")

@@ -218,4 +218,4 @@ def written_connectors(rows: Iterable[Any]) -> str:
 
 
 def _short(value: float | None) -> str | None:
-    return None if value is None else f"{value:g}"
+    return None if value is None else f"{value:.8g}"  # all that the database keeps: to the watt

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,8 +15,7 @@ from ohmstead.accounts import id_tags, id_tags_queries
 from ohmstead.accounts.id_tags_schemas import IdTagChange, IdTagCreate
 from ohmstead.accounts.models import Role, Token
 from ohmstead.accounts.principal import Principal
-from ohmstead.core.errors import DomainError, NotFound
-from ohmstead.core.http import utc_z
+from ohmstead.core.errors import Conflict, DomainError, NotFound
 from ohmstead.fleet.onboarding import sheets
 from ohmstead.fleet.onboarding.sheets import Column, Fault, Line
 from ohmstead.stations import chargers_service, service
@@ -25,19 +24,20 @@ from ohmstead.stations.chargers_schemas import ChargerChange, ChargerIn
 from ohmstead.stations.models import Charger, Station
 from ohmstead.stations.schemas import StationChange, StationIn
 
-FAULTS = 500
-"""So many are told at most."""
-
 
 @dataclass(slots=True)
 class Means:
-    """Who brings lines in, when, and what writing them needs."""
+    """Who brings lines in, when, and what writing them needs.
+
+    `reconnect` and `adopted` are the chargers that must connect anew, and boot again, once it is written.
+    """
 
     session: AsyncSession
     principal: Principal
     now: datetime
     signing_key: str
     reconnect: list[str] = field(default_factory=list)
+    adopted: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -51,17 +51,25 @@ class Outcome:
     faults: list[Fault] = field(default_factory=list)
 
 
+Identity = tuple[str, ...] | None
+"""What a line is about: first the column that tells it. None where it tells nothing."""
+
 Bring = Callable[[Means, dict[str, Any], Outcome], Awaitable[None]]
 Rows = Callable[[AsyncSession, Principal, str | None], Awaitable[Sequence[Mapping[str, Any]]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One kind of thing as a table. `rows` gives a piece of it, from after a key on, in the order of keys."""
+    """One kind of thing as a table.
+
+    `key` is the column that a heading must have; lines with equal `identity` are about the same thing.
+    `rows` gives a piece of the table, from after a row's id on, in the order of ids.
+    """
 
     name: str
     key: str
     columns: Mapping[str, Column]
+    identity: Callable[[Principal, Mapping[str, Any]], Identity]
     bring: Bring
     rows: Rows
 
@@ -73,18 +81,27 @@ def _uuid(value: str) -> str:
         raise ValueError(f"{value[:40]!r} is no id (a UUID)") from None
 
 
+def _business(principal: Principal, cells: Mapping[str, Any]) -> UUID | None:
+    """Return the business that a line is about: the caller's own, or the one that a SystemAdmin names."""
+    if principal.role is not Role.SYSTEM_ADMIN:
+        return principal.backoffice_id
+    told = cells.get("backoffice_id")
+    return None if told is None else UUID(told)
+
+
 async def bring_lines(table: Table, means: Means, lines: Sequence[Line], outcome: Outcome) -> None:
     """Write lines one after the other, and note what is wrong with each that cannot be written.
 
     The caller undoes all of it when there is a fault, or when it is only a rehearsal.
     """
-    seen: dict[str, int] = {}
+    seen: dict[tuple[str, ...], int] = {}
     for line in lines:
-        key = str(line.cells.get(table.key, "")).casefold()
-        if key and key in seen:
-            outcome.faults.append(Fault(line.number, table.key, f"is in line {seen[key]} too"))
-            continue
-        seen[key] = line.number
+        identity = table.identity(means.principal, line.cells)
+        if identity is not None:
+            first = seen.setdefault(identity, line.number)
+            if first != line.number:
+                outcome.faults.append(Fault(line.number, identity[0], f"is in line {first} too"))
+                continue
         outcome.lines += 1
         try:
             async with means.session.begin_nested():
@@ -95,8 +112,6 @@ async def bring_lines(table: Table, means: Means, lines: Sequence[Line], outcome
         except DomainError as error:
             told = error.fields.items() or [(None, error.message)]
             outcome.faults += [Fault(line.number, name, fault) for name, fault in told]
-        if len(outcome.faults) >= FAULTS:
-            return
 
 
 def _invalid(line: int, error: ValidationError) -> list[Fault]:
@@ -130,11 +145,23 @@ STATION_COLUMNS = {
 }
 
 
+def _station_identity(principal: Principal, cells: Mapping[str, Any]) -> Identity:
+    if "id" in cells:
+        return "id", cells["id"]
+    if "name" in cells:
+        return "name", cells["name"].lower(), str(_business(principal, cells))
+    return None
+
+
 async def _bring_station(means: Means, cells: dict[str, Any], outcome: Outcome) -> None:
-    """A station is known by its id, or by its name where the caller has one of that name."""
+    """A station is known by its id, or by its name, within the business where one is named."""
     cells = dict(cells)
     asked = cells.pop("id", None)
-    found = UUID(asked) if asked else await _station_named(means, cells.get("name"), missing_ok=True)
+    if asked is None:
+        business = _business(means.principal, cells)
+        found = await _station_named(means, cells.get("name"), "name", business)
+    else:
+        found = UUID(asked)
     if found is None:
         await service.create_station(means.session, means.principal, means.now, _model(StationIn, cells))
         outcome.created += 1
@@ -147,18 +174,19 @@ async def _bring_station(means: Means, cells: dict[str, Any], outcome: Outcome) 
     outcome.changed += 1
 
 
-async def _station_named(means: Means, name: str | None, *, missing_ok: bool = False) -> UUID | None:
+async def _station_named(
+    means: Means, name: str | None, column: str, business: UUID | None = None
+) -> UUID | None:
+    """Return the caller's station of a name, that `column` tells; in a business if one is given."""
     query = select(Station.id).where(func.lower(Station.name) == (name or "").lower()).limit(2)
+    if business is not None:
+        query = query.where(Station.backoffice_id == business)
     query = means.principal.within(query, Station.backoffice_id, Station.id)
     found = list(await means.session.scalars(query))
-    if len(found) == 1:
-        return found[0]
-    if not found and missing_ok:
-        return None
-    if not found:
-        raise NotFound(f"There is no station {name!r}.", fields={"station": f"there is no station {name!r}"})
-    what = f"there are several stations called {name!r}: name it by its id"
-    raise NotFound(f"{what}.", fields={"station": what})
+    if len(found) > 1:
+        what = f"there are several stations called {name!r}: name it by its id"
+        raise Conflict(f"{what}.", fields={column: what})
+    return found[0] if found else None
 
 
 async def _station_rows(
@@ -172,8 +200,8 @@ async def _station_rows(
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return utc_z(value)
+    if isinstance(value, datetime):  # to the microsecond: it comes in again as it was
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return str(value) if isinstance(value, UUID) else value
 
 
@@ -193,21 +221,27 @@ CHARGER_COLUMNS = {
     "security_profile": Column(sheets.whole),
     "password": Column(sheets.text),
     "tolerant": Column(sheets.truth, lambda value: str(value).lower()),
+    "free_vend": Column(sheets.truth, lambda value: str(value).lower()),
     "backoffice_id": Column(_uuid),
 }
 
 
+def _charger_identity(principal: Principal, cells: Mapping[str, Any]) -> Identity:
+    return ("id", cells["id"]) if "id" in cells else None
+
+
 async def _bring_charger(means: Means, cells: dict[str, Any], outcome: Outcome) -> None:
-    """A charger is known by its identity; its station by name or id. Passwords are taken and never given."""
+    """A charger is known by its identity; its station by name or id. Passwords are taken and never given.
+
+    One that came by itself is adopted as by a PUT; that it is Pending, as an export says, decides nothing.
+    """
     cells = dict(cells)
     station = cells.pop("station", None)
     if station is not None:
         cells["station_id"] = await _station(means, station)
-    known = await means.session.scalar(
-        means.principal.within(
-            select(Charger.id).where(Charger.id == cells.get("id")), Charger.backoffice_id, Charger.station_id
-        )
-    )
+    query = select(Charger.id, Charger.registration, Charger.unregistered_since)
+    query = means.principal.within(query, Charger.backoffice_id, Charger.station_id)
+    known = (await means.session.execute(query.where(Charger.id == cells.get("id")))).one_or_none()
     if known is None:
         wanted = _model(ChargerIn, cells)
         written = await chargers_service.create_charger(
@@ -218,22 +252,29 @@ async def _bring_charger(means: Means, cells: dict[str, Any], outcome: Outcome) 
         cells.pop("id")
         if station is not None or means.principal.role is not Role.SYSTEM_ADMIN:
             cells.pop("backoffice_id", None)
+        if known.unregistered_since is not None and cells.get("registration") == known.registration:
+            cells.pop("registration")
         change = _model(ChargerChange, cells)
         written = await chargers_service.change_charger(
-            means.session, means.principal, means.now, known, change, key=means.signing_key
+            means.session, means.principal, means.now, known.id, change, key=means.signing_key
         )
         outcome.changed += 1
         if written.reconnect:
-            means.reconnect.append(known)
+            means.reconnect.append(known.id)
+        elif written.adopted:
+            means.adopted.append(known.id)
     if written.password is not None:
         outcome.passwords[written.charger.id] = written.password
 
 
-async def _station(means: Means, told: str) -> UUID | None:
+async def _station(means: Means, told: str) -> UUID:
     try:
         return UUID(told)
     except ValueError:
-        return await _station_named(means, told)
+        found = await _station_named(means, told, "station")
+    if found is None:
+        raise NotFound(f"There is no station {told!r}.", fields={"station": f"there is no station {told!r}"})
+    return found
 
 
 async def _charger_rows(
@@ -272,16 +313,19 @@ ID_TAG_COLUMNS = {
 }
 
 
+def _id_tag_identity(principal: Principal, cells: Mapping[str, Any]) -> Identity:
+    if "id_tag" in cells:
+        return "id_tag", cells["id_tag"].lower(), str(_business(principal, cells))
+    return None
+
+
 async def _bring_id_tag(means: Means, cells: dict[str, Any], outcome: Outcome) -> None:
     """An id tag is known by its text in any case, within its business."""
     wanted: IdTagCreate = _model(IdTagCreate, cells)
-    owner = wanted.backoffice_id
-    if means.principal.role is not Role.SYSTEM_ADMIN:
-        owner = means.principal.backoffice_id
     known = await means.session.scalar(
         select(Token.id).where(
             func.lower(Token.id_tag) == wanted.id_tag.lower(),
-            Token.backoffice_id.is_not_distinct_from(owner),
+            Token.backoffice_id.is_not_distinct_from(_business(means.principal, cells)),
             id_tags_queries.visible_to(means.principal),
         )
     )
@@ -307,6 +351,6 @@ async def _id_tag_rows(
     ]
 
 
-STATIONS = Table("stations", "name", STATION_COLUMNS, _bring_station, _station_rows)
-CHARGERS = Table("chargers", "id", CHARGER_COLUMNS, _bring_charger, _charger_rows)
-ID_TAGS = Table("id-tags", "id_tag", ID_TAG_COLUMNS, _bring_id_tag, _id_tag_rows)
+STATIONS = Table("stations", "name", STATION_COLUMNS, _station_identity, _bring_station, _station_rows)
+CHARGERS = Table("chargers", "id", CHARGER_COLUMNS, _charger_identity, _bring_charger, _charger_rows)
+ID_TAGS = Table("id-tags", "id_tag", ID_TAG_COLUMNS, _id_tag_identity, _bring_id_tag, _id_tag_rows)

@@ -1,7 +1,7 @@
 """`/api/admin/{stations|chargers|id-tags}.csv`: many at once, from and for spreadsheets."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -13,10 +13,9 @@ from ohmstead.accounts.principal import Principal
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Invalid
 from ohmstead.core.http import Now, Schema
-from ohmstead.fleet.onboarding.sheets import read_sheet, write_sheet
+from ohmstead.fleet.onboarding.sheets import Fault, read_sheet, write_sheet
 from ohmstead.fleet.onboarding.tables import (
     CHARGERS,
-    FAULTS,
     ID_TAGS,
     STATIONS,
     Means,
@@ -24,7 +23,13 @@ from ohmstead.fleet.onboarding.tables import (
     Table,
     bring_lines,
 )
+from ohmstead.stations.adoption import boot_again
 from ohmstead.stations.disconnecting import disconnect
+from ohmstead.stations.outcomes import Commands
+from ohmstead.stations.service import counted
+
+AT_ONCE = 20
+"""So many chargers are asked to boot at the same time."""
 
 router = APIRouter(prefix="/api/admin", tags=["Import and export"])
 
@@ -98,27 +103,26 @@ async def _import(by: Bringer, table: Table) -> Imported:
     sheet = await asyncio.to_thread(read_sheet, by.body, table.columns, table.key)
     outcome = Outcome(faults=sheet.faults)
     reconnect: list[str] = []
+    adopted: list[str] = []
     try:
         async with database.session() as session:
             means = Means(session, principal, by.now, state.settings.signing_key)
             await bring_lines(table, means, sheet.lines, outcome)
-            reconnect = means.reconnect
             if dry_run or outcome.faults:
                 raise _Undone
+        reconnect, adopted = means.reconnect, means.adopted
     except _Undone:
-        reconnect = []
+        pass
     faults = sorted(outcome.faults, key=lambda one: one.line)
     if faults and not dry_run:
-        many = f"{len(faults)} or more" if len(faults) >= FAULTS else len(faults)
         raise Invalid(
-            f"Nothing was written: the file has {many} faults.",
+            f"Nothing was written: the file has {counted(len(faults), 'fault')}.",
             code="TableInvalid",
             detail="Mend the lines that `fields` names, or try with ?dry_run=true first.",
-            fields={
-                f"line {one.line}" + (f", {one.column}" if one.column else ""): one.message for one in faults
-            },
+            fields=_told(faults),
         )
     by.tasks.add_task(disconnect, state.links, reconnect, "the charger's settings changed")
+    by.tasks.add_task(_boot_again, state.commands, adopted)
     return Imported(
         dry_run=dry_run,
         lines=outcome.lines,
@@ -127,6 +131,25 @@ async def _import(by: Bringer, table: Table) -> Imported:
         faults=[FaultOut(line=one.line, column=one.column, message=one.message) for one in faults],
         passwords={} if dry_run else outcome.passwords,
     )
+
+
+def _told(faults: Sequence[Fault]) -> dict[str, str]:
+    told: dict[str, str] = {}
+    for one in faults:
+        place = f"line {one.line}" + (f", {one.column}" if one.column else "")
+        told[place] = f"{told[place]}; {one.message}" if place in told else one.message
+    return told
+
+
+async def _boot_again(commands: Commands, charger_ids: Sequence[str]) -> None:
+    """Ask chargers for their BootNotification, some at a time: each may take its time to answer."""
+    few = asyncio.Semaphore(AT_ONCE)
+
+    async def ask(charger_id: str) -> None:
+        async with few:
+            await boot_again(commands, charger_id)
+
+    await asyncio.gather(*map(ask, charger_ids))
 
 
 async def _pieces(database: Database, principal: Principal, table: Table) -> AsyncIterator[bytes]:
@@ -160,7 +183,10 @@ async def export_stations(request: Request, principal: Caller) -> StreamingRespo
 
 @router.post("/stations.csv", openapi_extra=TAKES)
 async def import_stations(by: Brought) -> Imported:
-    """Make and change stations by a table: all of it or, with any fault, nothing. Known by id, or by name."""
+    """Make and change stations by a table: all of it or, with any fault, nothing.
+
+    A station is known by its `id`; without one by its `name`, within `backoffice_id` where that is given.
+    """
     return await _import(by, STATIONS)
 
 
@@ -174,7 +200,8 @@ async def export_chargers(request: Request, principal: Caller) -> StreamingRespo
 async def import_chargers(by: Brought) -> Imported:
     """Make and change chargers by a table: all of it or, with any fault, nothing.
 
-    `station` is a name or an id; `connectors` a number, or `1:Type 2:AC:3:22 | 2:CCS:DC::150`.
+    `station` is a name or an id; `connectors` a number, or `1:Type 2:AC:3:22 | 2:CCS:DC::150`. One that came
+    by itself is adopted as by a PUT, and asked to boot.
     """
     return await _import(by, CHARGERS)
 
@@ -187,5 +214,8 @@ async def export_id_tags(request: Request, principal: Caller) -> StreamingRespon
 
 @router.post("/id-tags.csv", openapi_extra=TAKES)
 async def import_id_tags(by: Brought) -> Imported:
-    """Make and change id tags by a table: all of it or, with any fault, nothing."""
+    """Make and change id tags by a table: all of it or, with any fault, nothing.
+
+    An id tag is known by its text, in any case, within its business.
+    """
     return await _import(by, ID_TAGS)

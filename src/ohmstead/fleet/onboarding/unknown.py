@@ -8,7 +8,7 @@ is not adopted within a day is forgotten.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,6 +17,9 @@ from ohmstead.stations import history
 from ohmstead.stations.models import Charger, Registration
 
 EXPIRES = timedelta(hours=24)
+
+PIECE = 500
+"""So many are forgotten in one unit of work at most."""
 
 
 class TooManyUnknown(DomainError):
@@ -70,15 +73,17 @@ async def admit(
 async def forget_unadopted(session: AsyncSession, now: datetime) -> Sequence[str]:
     """Delete those that nobody adopted within a day, and what was logged of them; returns their ids.
 
-    One that has sessions stays: energy may have flowed.
+    A piece of them: to be called until it returns none. One that has sessions stays: energy may have flowed.
     """
+    used = exists().where(history.SESSIONS.c.charger_id == Charger.id)
     found = await session.scalars(
         select(Charger.id)
-        .where(Charger.unregistered_since < now - EXPIRES)
+        .where(Charger.unregistered_since < now - EXPIRES, ~used)
         .order_by(Charger.id)
         .with_for_update(skip_locked=True)
-        .limit(500)
+        .limit(PIECE)
     )
+    # Asked again of the rows that are locked: a session may have begun before the lock was there.
     gone = [one for one in found if not await history.sessions_of_charger(session, one)]
     if gone:
         await history.forget_traces(session, gone)
