@@ -33,8 +33,8 @@ INSERT INTO charging_session (id, ocpp_transaction_id, charger_id, station_id, b
        meter_stop, energy_wh, stop_reason, last_sample_at, register_wh)
 SELECT gen_random_uuid(), %(day)s::int * %(chargers)s::int + row_number() OVER (ORDER BY charger.id),
        charger.id, charger.station_id, charger.backoffice_id, 1, 'TAG' || (hashtext(charger.id) %% 500),
-       'Completed', begin, begin, begin, begin + interval '40 min', begin + interval '40 min', 'Charger', 0, 14667, 14667,
-       'Local', begin + interval '38 min', 14667
+       'Completed', begin, begin, begin, begin + interval '40 min', begin + interval '40 min', 'Charger', 0,
+       14667, 14667, 'Local', begin + interval '38 min', 14667
   FROM stations_charger charger,
        LATERAL (SELECT %(first)s::timestamptz
                        + (abs(hashtext(charger.id || %(day)s)) %% 80000) * interval '1 s' AS begin) AS at

@@ -1,6 +1,7 @@
 """Charging profiles at real chargers: told, cleared, ended with their session; and what limits come to."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -300,11 +301,15 @@ class TestCompositeSchedule:
             (told((0, 5.0), duration=9_999_999_999), [{"start": 0, "limit": 5.0}]),
             (told((0, 5.0), (60, 6.0), startSchedule="1970-01-01T00:00:00Z"), [{"start": 0, "limit": 6.0}]),
             (told((0, 5.0), startSchedule="yesterday"), [{"start": 0, "limit": 5.0}]),
+            (told((0, 5.0), startSchedule="soon"), [{"start": 0, "limit": 5.0}]),
         ],
     )
     async def test_odd_answers_are_shown_for_what_they_are(
         self, desk: Desk, answer: dict[str, Any], charger: Any
     ) -> None:
+        if answer.get("chargingSchedule", {}).get("startSchedule") == "soon":
+            soon = datetime.now(UTC) + timedelta(seconds=20)
+            answer["chargingSchedule"]["startSchedule"] = soon.isoformat()
         shown = await self.composite(desk, answer)
         assert shown["charger"] == charger
         assert shown["status"] == answer["status"]

@@ -12,6 +12,9 @@ from typing import Any
 from ohmstead.energy.composite import VOLTAGE, Limit
 from ohmstead.ocpp.timestamps import parse_timestamp
 
+THINKING = 60
+"""Seconds: a schedule that begins a little after the question begins with the answer."""
+
 TOLERANCE = 0.02
 """Chargers round, and know the voltage of their grid."""
 
@@ -41,6 +44,8 @@ def told_limits(answer: dict[str, Any], asked_at: datetime, unit: str, phases: i
             offset = round((parse_timestamp(begins) - asked_at).total_seconds())
         except ValueError:
             offset = 0
+    if 0 < offset <= THINKING:
+        offset = 0
     found: list[Limit] = []
     for period in sorted(schedule.get("chargingSchedulePeriod", []), key=lambda one: one["startPeriod"]):
         limit: float | None = float(period["limit"])
