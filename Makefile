@@ -40,8 +40,9 @@ $(SYNCED): $(INSTALLED)
 run: $(INSTALLED) ## start database, server and simulated chargers; Ctrl-C stops them, the data stays
 	@exec $(BIN)/ohmstead demo
 
+# Four workers for two processors: most tests wait for sockets, clocks and processes.
 test: lint types contracts ## lint, types, import contracts and every test
-	$(BIN)/pytest -n 2 --dist worksteal -m "not prove"
+	$(BIN)/pytest -n 4 --dist worksteal -m "not prove"
 
 lint: setup ## check style and format
 	$(BIN)/ruff check
