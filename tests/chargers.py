@@ -100,7 +100,7 @@ class RawCharger:
         message_id = message_id or f"m{next(self._numbers)}"
         answer = self.expect(message_id)
         await self.send(json.dumps([2, message_id, action, {} if payload is None else payload]))
-        return await asyncio.wait_for(answer, 20)
+        return await asyncio.wait_for(answer, 60)
 
     async def result(
         self, action: str, payload: Any = None, *, message_id: str | None = None
@@ -120,7 +120,7 @@ class RawCharger:
 
     async def next_call(self) -> list[Any]:
         """Wait for the next CALL of the server."""
-        return await asyncio.wait_for(self.calls.get(), 10)
+        return await asyncio.wait_for(self.calls.get(), 60)
 
     async def answer(self, frame: list[Any], payload: Any) -> None:
         """Answer a CALL of the server."""
@@ -171,7 +171,7 @@ class RawCharger:
 
     async def closed(self) -> tuple[int, str]:
         """Wait until the server has closed the socket; returns code and reason."""
-        await asyncio.wait_for(self.socket.wait_closed(), 20)
+        await asyncio.wait_for(self.socket.wait_closed(), 60)
         return self.socket.close_code or 1006, self.socket.close_reason or ""
 
     async def vanish(self) -> None:
@@ -196,8 +196,11 @@ async def charger(ws: str, identity: str, **options: Any) -> AsyncIterator[RawCh
         await raw.close()
 
 
-async def until(condition: Any, seconds: float = 10.0) -> Any:
-    """Wait until an async condition gives something true, and return that."""
+async def until(condition: Any, seconds: float = 60.0) -> Any:
+    """Wait until an async condition gives something true, and return that.
+
+    Give `seconds` only where they are the promise under test: machines at work take longer than at rest.
+    """
     async with asyncio.timeout(seconds):
         while True:
             value = await condition()

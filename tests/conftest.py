@@ -26,11 +26,12 @@ from ohmstead.core import migrations
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.postgres import EmbeddedPostgres
+from tests.deadlines import pytest_collection_modifyitems
 from tests.proving import pytest_generate_tests, times_its_examples
 from tests.running import RunningServer, free_port, start_server
 from tests.world import World
 
-__all__ = ["pytest_generate_tests", "times_its_examples"]
+__all__ = ["pytest_collection_modifyitems", "pytest_generate_tests", "times_its_examples"]
 
 SECRET = "a secret of the tests that is long enough"
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)

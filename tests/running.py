@@ -62,4 +62,4 @@ async def start_server(settings: Settings) -> AsyncIterator[RunningServer]:
         yield RunningServer(app, settings, port, server)
     finally:
         server.stop()
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, 60)

@@ -181,7 +181,7 @@ class TestServer:
         changed = settings.model_copy(update={"port": port, **files})
         ready: list[bool] = []
         server = Server(create_app(changed), changed, host="127.0.0.1", on_ready=lambda: ready.append(True))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             with pytest.raises(StartupError, match=r"OHMSTEAD_TLS|certificate"):
                 await server.run()
         assert not ready, "it did not call itself ready"
@@ -213,7 +213,7 @@ class TestServer:
             left.append(True)
 
         server = Server(create_app(changed), changed, host="127.0.0.1", before_stop=before_stop)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             with pytest.raises(StartupError, match="the wheels came off"):
                 await server.run()
         assert left, "what belongs to it is stopped too"
@@ -237,7 +237,7 @@ class TestServer:
                 if task.queueing_lock is not None:  # what comes by the clock, and may have come just now
                     with contextlib.suppress(AlreadyEnqueued):
                         await task.defer_async(timestamp=0)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 open_jobs = 1
                 while open_jobs:
                     await asyncio.sleep(0.05)

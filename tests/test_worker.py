@@ -159,7 +159,7 @@ class TestWorker:
         stopping = asyncio.create_task(bench.worker.stop())
         await asyncio.sleep(0)
         bench.release.set()
-        await asyncio.wait_for(stopping, 10)
+        await asyncio.wait_for(stopping, 60)
         assert bench.done[-1] == ("wait", "ended")
         assert bench.states() == ["succeeded"]
         assert not bench.worker.running

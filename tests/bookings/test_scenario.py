@@ -40,14 +40,14 @@ async def test_a_reserved_connector_is_used_by_the_driver_it_was_reserved_for(
             told = answer.json()
             return told if answer.status_code == 200 and told["status"] == "Accepted" else None
 
-        told = await until(reserved, 20)
+        told = await until(reserved)
 
         async def used() -> Any:
             answer = await client.get(f"/api/admin/reservations/{told['reservation']['id']}")
             row = answer.json()
             return row if row["status"] == "Used" else None
 
-        row = await until(used, 20)
+        row = await until(used)
         session = (await client.get(f"/api/admin/transactions/{row['session_id']}")).json()
     assert (session["reservation_id"], session["id_tag"]) == (told["reservation_id"], "SIMULATOR")
     assert session["anomalies"] == []

@@ -218,7 +218,7 @@ class TestForceStop:
         class Thinking(FakeCharger):
             async def call(self, *args: Any, **kwargs: Any) -> Answer:
                 # Others may be at work for a moment; what this request held would be held for good.
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(60):
                     while True:
                         async with server.database.session() as session:
                             if await session.scalar(held) == 0:

@@ -173,7 +173,7 @@ class TestAway:
         await until(sleeps)
         database.cut()
         with pytest.raises(Unavailable):  # the block is the unit of work
-            await asyncio.wait_for(waiting, 5)
+            await asyncio.wait_for(waiting, 60)
         await names(database)
         with psycopg.connect(database.url, autocommit=True) as other:
             other.execute(

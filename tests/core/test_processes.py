@@ -147,8 +147,8 @@ class TestPlaces:
             waiting = asyncio.create_task(thief.execute(b"SELECT pg_advisory_lock(%s)", [processes.SERVING]))
             await asyncio.sleep(0.1)
             await ask(url, "SELECT pg_terminate_backend(%s)", one._backend)
-            await asyncio.wait_for(waiting, 10)
-            await asyncio.wait_for(one.usurped.wait(), 10)
+            await asyncio.wait_for(waiting, 60)
+            await asyncio.wait_for(one.usurped.wait(), 60)
 
 
 class TestSignsOfLife:
@@ -207,7 +207,7 @@ class TestSignsOfLife:
         await one.join()
         await one.started()
         await ask(url, "DELETE FROM core_process")
-        await asyncio.wait_for(forgotten.wait(), 10)
+        await asyncio.wait_for(forgotten.wait(), 60)
         assert await ask(url, "SELECT id FROM core_process") == [(one.id,)]
 
     async def test_one_that_was_away_itself_judges_nobody_until_a_lease_later(

@@ -168,9 +168,9 @@ class TestAway:
             await redis.ask("PING")
         redis.send("SET", redis.key("dropped"), "x")
         redis.tell_all({"kind": "dropped"})
-        assert time.monotonic() - began < 0.1
+        assert time.monotonic() - began < 1
         server.start()
-        await asyncio.wait_for(came_back.wait(), 10)
+        await asyncio.wait_for(came_back.wait(), 60)
         assert await redis.ask("GET", redis.key("dropped")) is None
         assert redis.away_since is None
 
@@ -187,7 +187,7 @@ class TestAway:
             began = time.monotonic()
             with pytest.raises(RedisAway):
                 await redis.ask("PING")
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 10
             assert not redis.connected
         finally:
             server.go_on()
@@ -213,8 +213,32 @@ class TestAway:
         came_back = asyncio.Event()
         redis.on_back.append(came_back.set)
         await redis.ask("CLIENT", "KILL", "TYPE", "pubsub")
-        await asyncio.wait_for(came_back.wait(), 10)
+        await asyncio.wait_for(came_back.wait(), 60)
         assert await redis.listens(redis.process_id)
+
+    @pytest.mark.parametrize("once", [True, False])
+    async def test_it_ends_even_if_its_connection_fails_at_that_very_moment(
+        self, server: RedisServer, monkeypatch: pytest.MonkeyPatch, once: bool
+    ) -> None:
+        """Whether it is stopped, or only cancelled once, as an event loop does with what is left."""
+        redis = Redis(settings_for(server), str(uuid4()))
+        before = asyncio.all_tasks()
+
+        async def fails_when_cancelled(*_: Any) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                raise ConnectionError("gone")
+
+        monkeypatch.setattr(redis, "_listen", fails_when_cancelled)
+        redis.start()
+        assert await redis.ready(10)
+        if once:
+            [task] = [one for one in asyncio.all_tasks() if one.get_name() == "redis" and one not in before]
+            task.cancel()
+            await asyncio.wait_for(asyncio.wait({task}), 3)
+        else:
+            await asyncio.wait_for(redis.stop(), 3)
 
     async def test_more_than_can_wait_is_dropped(self, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(core_redis, "QUEUE_LIMIT", 3)
@@ -242,7 +266,7 @@ class TestStart:
         redis.start()
         began = time.monotonic()
         assert not await redis.ready(0.3)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         assert redis.why
         server.start()
         assert await redis.ready(10)

@@ -48,7 +48,7 @@ async def test_a_car_takes_less_while_its_session_has_a_profile_and_all_again_wh
             async def charging() -> dict[str, Any] | None:
                 return next(iter(await api.transactions(charger.id, status="Active")), None)
 
-            session = await until(charging, 20)
+            session = await until(charging)
 
             async def powers() -> list[float]:
                 return [one["power_w"] for one in await api.meter_values(session["id"])]
@@ -60,7 +60,7 @@ async def test_a_car_takes_less_while_its_session_has_a_profile_and_all_again_wh
                 async def so() -> bool:
                     return any(near(one, watts) for one in (await powers())[known:])
 
-                await until(so, 20)
+                await until(so)
 
             await takes(FULL_W)
             made = await client.post(
@@ -90,7 +90,7 @@ async def test_a_car_takes_less_while_its_session_has_a_profile_and_all_again_wh
                 assert schedule["charger"][-1]["limit"] == LIMIT_W
                 return bool(schedule["differences"] == [])
 
-            await until(agree, 20)
+            await until(agree)
             [installed] = (await api.get(f"/chargers/{charger.id}/charging-profiles"))["items"]
             assert installed["transaction_id"] == session["ocpp_transaction_id"]
             cleared = await client.delete(f"{path}/charging-profiles", params={"connector_id": 1})

@@ -47,7 +47,7 @@ class Node:
             async with httpx.AsyncClient(base_url=self.http, timeout=20) as http:
                 return (await http.get("/health/ready")).status_code == 200
 
-        await until(said, 30)
+        await until(said)
 
     def kill(self) -> str:
         """`kill -9`; returns what it had said."""
@@ -58,6 +58,10 @@ class Node:
         self.running.__exit__()
         self.running = None
         return said
+
+    @property
+    def lives(self) -> bool:
+        return self.running is not None and self.running.process.poll() is None
 
     @property
     def pid(self) -> int:
@@ -114,7 +118,7 @@ class Duo:
     async def start(self) -> None:
         """Start what does not run."""
         for node in self.nodes:
-            if node.running is None:
+            if not node.lives:
                 node.start()
         for node in self.nodes:
             await node.ready()
@@ -153,7 +157,7 @@ class Duo:
             assert body["checks"]["redis"]["ok"] is (body["status"] == "ready"), body
             return bool(body["status"] == status)
 
-        await until(said, 20)
+        await until(said)
 
 
 @asynccontextmanager

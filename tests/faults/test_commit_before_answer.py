@@ -184,7 +184,7 @@ class TestOcpp:
                 done, _ = await asyncio.wait({answer}, timeout=0.4)
                 assert not done, "it was answered before it was written"
                 await other.rollback()
-                assert (await asyncio.wait_for(answer, 10))[0] == 3
+                assert (await asyncio.wait_for(answer, 60))[0] == 3
 
     async def test_every_answered_message_is_in_the_log_with_its_answer(
         self, server: RunningServer, server_world: World

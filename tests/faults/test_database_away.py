@@ -27,7 +27,7 @@ async def jobs_run(url: str) -> bool:
         status = await rows(url, "SELECT status FROM procrastinate_jobs WHERE id = %s", row[0])
         return status == [("succeeded",)]
 
-    return bool(await until(ended, 30))
+    return bool(await until(ended))
 
 
 async def test_a_crash_under_load_loses_nothing_and_needs_no_restart(play: Any) -> None:
@@ -61,7 +61,7 @@ async def test_a_crash_under_load_loses_nothing_and_needs_no_restart(play: Any) 
             status, _ = await scene.ready()
             return bool(status == 200)
 
-        await until(is_ready, 20)
+        await until(is_ready)
         assert await jobs_run(scene.url)
         await fleet.finish()
         await prove(scene.url, fleet.ledger)
@@ -128,4 +128,4 @@ async def test_a_charger_that_left_meanwhile_is_known_to_be_offline_when_the_dat
                 ended = await rows(scene.url, closed, gone)
                 return await online() == [stays] and bool(published and ended)
 
-            await until(told, 15)
+            await until(told)

@@ -25,7 +25,7 @@ async def test_a_database_that_hangs_is_taken_as_away_and_nothing_waits_for_ever
         assert set(troubles.errors) <= {"InternalError"}
         assert (await scene.http.get("/health")).json()["status"] == "healthy"
         assert (await scene.ready())[0] == 503
-        assert (await asyncio.wait_for(waiting, 20)).status_code == 503
+        assert (await asyncio.wait_for(waiting, 60)).status_code == 503
 
         scene.fault.back()
         await fleet.progress(each=10)
@@ -48,4 +48,4 @@ async def test_a_server_can_be_stopped_while_its_database_hangs(
         async def stopped() -> bool:
             return not running.worker.running
 
-        await until(stopped, 60)
+        await until(stopped)

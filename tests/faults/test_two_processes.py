@@ -61,7 +61,7 @@ async def have_run_once(url: str, ids: list[int]) -> None:
         query = "SELECT count(*) FROM procrastinate_jobs WHERE id = ANY(%s) AND status = 'succeeded'"
         return await rows(url, query, ids) == [(len(ids),)]
 
-    await until(ended, 30)
+    await until(ended)
     begun = await rows(
         url,
         "SELECT job_id, count(*) FROM procrastinate_events WHERE job_id = ANY(%s) AND type = 'started'"
@@ -298,7 +298,7 @@ async def test_a_campaign_comes_to_its_end_when_the_process_that_works_on_it_is_
                 async def finished() -> bool:
                     return bool((await other.get(path))["state"] == "Finished")
 
-                await until(finished, 25)
+                await until(finished)
                 items = {one["charger_id"]: one for one in (await other.get(f"{path}/items"))["items"]}
         finally:
             for task in chargers:

@@ -86,7 +86,7 @@ async def test_a_charger_downloads_from_us_waits_for_its_car_and_comes_back_with
         async def charges() -> bool:
             return await charging(http, charger_id)
 
-        await until(charges, 30)
+        await until(charges)
         made = await http.post(f"/api/admin/chargers/{charger_id}/firmware-updates", json=body)
         assert made.status_code == 201, made.text
         path = f"/api/admin/firmware-updates/{made.json()['id']}"
@@ -96,7 +96,7 @@ async def test_a_charger_downloads_from_us_waits_for_its_car_and_comes_back_with
             assert update["state"] in {"Accepted", "Running", "Installed"}, update
             return bool(update["state"] == "Installed" and update["confirmed"])
 
-        await until(confirmed, 40)
+        await until(confirmed)
 
         async def told() -> list[str] | None:
             items = (await http.get(f"{path}/history")).json()["items"]
@@ -121,7 +121,7 @@ async def test_a_charger_uploads_its_diagnostics_and_its_log_to_us(
         async def online() -> bool:
             return bool((await http.get(f"/api/admin/chargers/{charger_id}")).json()["online"])
 
-        await until(online, 30)
+        await until(online)
         found: dict[str, bytes] = {}
         for what, body in (("diagnostics", {}), ("logs", {"log_type": "SecurityLog"})):
             made = await http.post(f"/api/admin/chargers/{charger_id}/{what}", json=body)
@@ -132,7 +132,7 @@ async def test_a_charger_uploads_its_diagnostics_and_its_log_to_us(
                 items = (await http.get(f"{path}/history")).json()["items"]
                 return "Uploaded" in [item["status"] for item in items]
 
-            await until(uploaded, 30)
+            await until(uploaded)
             assert (await http.get(path)).json()["state"] == "Done"
             found[what] = (await http.get(f"{path}/file")).content
         with zipfile.ZipFile(BytesIO(found["diagnostics"])) as archive:

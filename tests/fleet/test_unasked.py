@@ -43,7 +43,7 @@ async def minutes_pass(server: RunningServer) -> None:
         async with server.database.session() as session:
             return sorted(await session.scalars(query, {"last": last})) == tasks
 
-    await until(all_ran, 20)
+    await until(all_ran)
 
 
 @asynccontextmanager
@@ -118,7 +118,7 @@ async def test_a_charger_without_a_template_that_boots_and_charges_is_asked_noth
                 await minutes_pass(server)
                 return asked >= ASKED_FOR
 
-            await until(done, 30)
+            await until(done)
         await raw.result("Heartbeat")
         assert raw.calls.empty()
         assert raw.stray.empty()

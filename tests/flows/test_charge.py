@@ -26,7 +26,7 @@ class Watcher:
 
     async def until_event(self, kind: str, **data: Any) -> dict[str, Any]:
         """Wait for an event of this kind with these members."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 message = json.loads(await self.socket.recv())
                 if message["type"] != "event":

@@ -35,7 +35,7 @@ async def knock(port: int, path: str | bytes, *lines: str, upgrade: bool = True)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(b"\r\n".join(head) + b"\r\n\r\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             text = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             first, *rest = text.strip().split("\r\n")
             headers = {

@@ -20,7 +20,7 @@ async def answer_to(raw: RawCharger, text: str, message_id: str) -> list[Any]:
     """Send a frame as it is, and return what comes back under this id."""
     answer = raw.expect(message_id)
     await raw.send(text)
-    return await asyncio.wait_for(answer, 10)
+    return await asyncio.wait_for(answer, 60)
 
 
 class TestRefusals:

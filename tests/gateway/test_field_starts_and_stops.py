@@ -47,7 +47,7 @@ class TestTheLimitOfATag:
                     raw.start(limited, connector=1 + place % 2, at=minute(number))
                     for place, raw in enumerate(raws)
                 ]
-                answers = await asyncio.wait_for(asyncio.gather(*starts), 20)
+                answers = await asyncio.wait_for(asyncio.gather(*starts), 60)
                 told = [answer["idTagInfo"]["status"] for answer in answers]
                 assert set(told) <= {"Accepted", "ConcurrentTx"}
             # Those that replaced their own made room for themselves or for another: never for a third.
@@ -120,7 +120,7 @@ class TestStopsThatAreNoFrames:
         for _ in range(2):
             answer = raw.expect(message_id)
             await raw.send(json.dumps(frame))
-            refused = await asyncio.wait_for(answer, 10)
+            refused = await asyncio.wait_for(answer, 60)
             assert refused[:3] == [4, message_id, "FormationViolation"]
         [kept] = await api.transactions(row.id)
         assert (kept["unmatched"], kept["meter_stop"], kept["status"]) == (True, meter_stop, "Completed")
@@ -138,7 +138,7 @@ class TestStopsThatAreNoFrames:
     ) -> None:
         answer = raw.expect(message_id)
         await raw.send(f'[2,"s","StopTransaction",{{"transactionId":7,"meterStop":5,"idTag":{odd}}}]')
-        assert (await asyncio.wait_for(answer, 10))[2] == "FormationViolation"
+        assert (await asyncio.wait_for(answer, 60))[2] == "FormationViolation"
         [kept] = await api.transactions(row.id)
         assert (kept["unmatched"], kept["ocpp_transaction_id"], kept["meter_stop"]) == (True, 7, 5)
 
@@ -167,7 +167,7 @@ class TestStopsThatAreNoFrames:
         transaction = (await raw.start(tag))["transactionId"]
         answer = raw.expect("s")
         await raw.send(json.dumps([2, "s", "StopTransaction", stop(transactionId=transaction), 1]))
-        await asyncio.wait_for(answer, 10)
+        await asyncio.wait_for(answer, 60)
         # Values that name no transaction are still its own.
         await raw.meter(minute(10), "700")
         session = await api.transaction(transaction)

@@ -192,7 +192,7 @@ class TestStatuses:
         answers = [raw.expect("s"), raw.expect("n")]
         await raw.send(json.dumps([2, "s", "StartTransaction", start]))
         await raw.send(json.dumps([2, "n", "StatusNotification", status]))
-        started, told = await asyncio.wait_for(asyncio.gather(*answers), 10)
+        started, told = await asyncio.wait_for(asyncio.gather(*answers), 60)
         assert (started[0], told) == (3, [3, "n", {}])
         assert (await api.connector(row.id))["status"] == "Charging"
         assert (await api.transaction(started[2]["transactionId"]))["status"] == "Active"
@@ -232,7 +232,7 @@ class TestStatuses:
         answers = [raw.expect("b"), raw.expect("n")]
         await raw.send(json.dumps([2, "b", "BootNotification", boot]))
         await raw.send(json.dumps([2, "n", "StatusNotification", status]))
-        booted, told = await asyncio.wait_for(asyncio.gather(*answers), 10)
+        booted, told = await asyncio.wait_for(asyncio.gather(*answers), 60)
         assert (booted[2]["status"], told) == ("Accepted", [3, "n", {}])
         assert (await api.connector(row.id))["status"] == "Available"
 

@@ -51,7 +51,7 @@ class TestManyValuesASecond:
                 energy = await connection.scalar(text(query), {"id": row.id})
             return bool(energy == 150)
 
-        await until(written, 5)
+        await until(written)
 
     async def test_a_charger_that_leaves_and_is_back_at_once_goes_on_from_what_it_told_last(
         self, server: RunningServer, row: Charger, tag: str, api: AdminApi
@@ -203,7 +203,7 @@ class TestSessionsThatAreClosedMeanwhile:
             async def last() -> bool:
                 return bool(heard and heard[-1].data["energy_wh"] == 150)
 
-            await until(last, 5)
+            await until(last)
             assert len(heard) < 5
             for number in range(6, 9):
                 await raw.meter(second(10 * number), str(30 * number), transaction=transaction)

@@ -163,7 +163,7 @@ async def test_a_call_in_fragments_with_pings_between_is_one_call(raw: RawCharge
         raw.socket.transport.write(wire(Frame(opcode, text[place : place + 1], fin=place == len(text) - 1)))
         if place % 10 == 0:
             raw.socket.transport.write(wire(Frame(Opcode.PING, b"p")))
-    assert (await asyncio.wait_for(answer, 10))[2] == {"status": "UnknownVendorId"}
+    assert (await asyncio.wait_for(answer, 60))[2] == {"status": "UnknownVendorId"}
 
 
 @pytest.mark.also_long(10)

@@ -152,7 +152,7 @@ async def test_the_live_topic_of_the_log_tells_what_is_logged_masked(make_server
             assert json.loads(await socket.recv())["type"] == "welcome"
 
             async def told(event: str) -> dict[str, Any]:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     while True:
                         message = json.loads(await socket.recv())
                         if message["type"] == "event" and message["data"]["event"].startswith(event):

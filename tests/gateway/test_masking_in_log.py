@@ -64,7 +64,7 @@ class Tail:
     async def until_message(self, action: str) -> str:
         """Return all that is told up to the next message of this action, records of the log among it."""
         told = ""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 text = str(await self.socket.recv())
                 message = json.loads(text)

@@ -204,5 +204,5 @@ class TestHostile:
             began = time.monotonic()
             answers = await asyncio.gather(*(knock(server.port, path) for _ in range(20)))
             await raw.result("Heartbeat")
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 6
         assert {answer.status for answer in answers} == {404}

@@ -48,7 +48,7 @@ async def test_what_it_sends_right_behind_its_boot_starts_nothing(
     booted = raw.expect("boot")
     await raw.send(json.dumps([2, "boot", "BootNotification", BOOT]))
     await raw.send(json.dumps([2, "start", "StartTransaction", start]))
-    assert (await asyncio.wait_for(booted, 10))[2]["status"] == "Rejected"
+    assert (await asyncio.wait_for(booted, 60))[2]["status"] == "Rejected"
     await raw.closed()
 
     async def answered() -> bool:

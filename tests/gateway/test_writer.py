@@ -203,7 +203,7 @@ class TestGroups:
         async with writing(url, broken, results.entry("next", *metered(row.id, "2"))) as writer:
             await writer.drain()
             for number in range(3, 7):
-                await asyncio.wait_for(writer.write(*metered(row.id, str(number))), 5)
+                await asyncio.wait_for(writer.write(*metered(row.id, str(number))), 60)
         assert results.kinds == {"next": "NoneType"}
         assert "of the test" in caplog.text
 
@@ -251,7 +251,7 @@ class TestAnswers:
             assert not answer.done()
             assert raw.texts == []
             await other.rollback()
-        assert (await asyncio.wait_for(answer, 10))[0] == 3
+        assert (await asyncio.wait_for(answer, 60))[0] == 3
 
 
 class TestDeadlocks:
@@ -270,10 +270,10 @@ class TestDeadlocks:
             write = asyncio.create_task(writer.write(told(first.id, "Charging"), told(second.id, "Charging")))
             await until(lambda: waits_for_a_lock(url))
             # That this comes through before the commit shows that the writer was rolled back.
-            await asyncio.wait_for(other.execute(update, [first.id]), 10)
+            await asyncio.wait_for(other.execute(update, [first.id]), 60)
             assert not write.done()
             await other.commit()
-            await asyncio.wait_for(write, 10)
+            await asyncio.wait_for(write, 60)
             assert writer.away_since is None
         query = "SELECT status FROM stations_connector WHERE charger_id = ANY(%s) AND connector_id = 1"
         assert await rows(url, query, [first.id, second.id]) == [("Charging",), ("Charging",)]
@@ -291,10 +291,10 @@ class TestDeadlocks:
             # The start holds the charger's lock, and waits for the session that it replaces.
             start = asyncio.create_task(raw.start(tag, at="2026-05-04T12:30:00Z"))
             await until(lambda: waits_for_a_lock(url))
-            await asyncio.wait_for(other.execute(lock, [row.id]), 10)
+            await asyncio.wait_for(other.execute(lock, [row.id]), 60)
             assert not start.done()
             await other.commit()
-            new = (await asyncio.wait_for(start, 10))["transactionId"]
+            new = (await asyncio.wait_for(start, 60))["transactionId"]
         sessions = await api.transactions(row.id)
         assert [(one["ocpp_transaction_id"], one["status"]) for one in sessions] == [
             (old, "Completed"),
@@ -324,11 +324,11 @@ class TestDatabaseAway:
             results = Results()
             for number in range(3):
                 writer.submit(results.entry(str(number), logged("away", "x")))
-            await asyncio.wait_for(writer.drain(), 10)
+            await asyncio.wait_for(writer.drain(), 60)
             assert set(results.kinds.values()) == {"DatabaseAway"}
             assert writer.away_since is not None
             with pytest.raises(DatabaseAway):
-                await asyncio.wait_for(writer.write(logged("away", "x")), 10)
+                await asyncio.wait_for(writer.write(logged("away", "x")), 60)
             await rows_of_none(admin, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
             async def is_back() -> bool:

@@ -83,7 +83,7 @@ class Listener:
         await self.socket.send(orjson.dumps(message).decode())
 
     async def hear(self) -> dict[str, Any]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             message: dict[str, Any] = orjson.loads(await self.socket.recv())
         return message
 
@@ -100,7 +100,7 @@ class Listener:
 
     async def closed(self) -> tuple[int, str]:
         """Wait until the server closes; returns its code and reason."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             with suppress(ConnectionClosed):
                 async for _ in self.socket:
                     pass

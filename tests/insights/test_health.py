@@ -51,7 +51,7 @@ class TestReady:
             return answer.status_code == 200
 
         try:
-            await until(ready, 20)
+            await until(ready)
         except TimeoutError:
             pytest.fail(f"not ready after 20 s: {body}")
         assert body["status"] == "ready"

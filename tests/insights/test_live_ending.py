@@ -114,6 +114,6 @@ class TestEnding:
 
 
 async def drain(listener: Listener) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             await listener.socket.recv()

@@ -38,7 +38,7 @@ def watcher(bus: LiveBus) -> Subscription:
 
 
 async def told(watcher: Subscription) -> dict[str, Any]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         numbered = await watcher.queue.get()
     assert numbered is not None
     assert (numbered.event.topic, numbered.event.kind) == (Topic.LOG, "log.record")

@@ -20,7 +20,7 @@ async def test_servers_that_hear_each_other_are_ready(pair: Pair) -> None:
     async def both() -> bool:
         return all([(await ready(one))[1]["status"] == "ready" for one in (pair.one, pair.two)])
 
-    await until(both, 20)
+    await until(both)
     status, body = await ready(pair.one)
     assert status == 200
     assert (body["checks"]["redis"]["ok"], body["checks"]["redis"]["detail"]) == (True, "answers")

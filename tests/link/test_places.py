@@ -55,8 +55,8 @@ async def test_a_server_whose_database_was_taken_by_another_one_ends_in_order(
     ready = asyncio.Event()
     server = Server(create_app(settings), settings, host="127.0.0.1", on_ready=ready.set)
     task = asyncio.create_task(server.run())
-    await asyncio.wait_for(ready.wait(), 20)
+    await asyncio.wait_for(ready.wait(), 60)
     server.processes.usurped.set()
     with pytest.raises(StartupError, match="has taken this database") as told:
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, 60)
     assert "REDIS_URL" in told.value.hint

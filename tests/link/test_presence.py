@@ -65,7 +65,11 @@ class TestTakeOver:
                 await until(ended)
                 assert (await pair.api_one.charger(row.id))["online"] is True
         await is_online(pair, row, False)
-        assert await key(pair, row) is None
+
+        async def forgotten() -> bool:
+            return await key(pair, row) is None
+
+        await until(forgotten)
 
     async def test_and_back_again(self, pair: Pair, row: Charger) -> None:
         one = await RawCharger.connect(pair.one.ws, row.id)

@@ -120,7 +120,7 @@ class TestRefusals:
         began = time.monotonic()
         await raw.vanish()
         told = await asked
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4
         assert (told.status_code, told.json()["error"]) == (409, "ChargerOffline")
         assert "not known" in told.json()["detail"]
 
@@ -153,7 +153,7 @@ class TestRefusals:
             async def gone() -> bool:
                 return not serving
 
-            await until(gone, 15)
+            await until(gone)
             await raw.answer(call, {"status": "Accepted"})
             assert (await first).json()["status"] == "Accepted"
             await raw.result("Heartbeat")

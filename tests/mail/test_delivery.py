@@ -84,7 +84,7 @@ async def status(server: RunningServer, mail_id: Any, wanted: MailStatus) -> Mai
         found = await row(server, mail_id)
         return found if found.status == wanted else None
 
-    mail: Mail = await until(there, 15)
+    mail: Mail = await until(there)
     return mail
 
 

@@ -99,14 +99,14 @@ async def test_remote_start_is_commanded_by_the_api_and_charges(
             answer = await client.post(f"{base}/remote-start", json=body)
             return answer.status_code == 200 and answer.json()["status"] == "Accepted"
 
-        await until(accepted, 30)
+        await until(accepted)
 
         async def charging() -> int | None:
             found = await client.get("/api/admin/transactions", params={"charger": charger_id})
             items = found.json()["items"]
             return items[0]["ocpp_transaction_id"] if items and items[0]["energy_wh"] else None
 
-        transaction_id = await until(charging, 30)
+        transaction_id = await until(charging)
         answer = await client.post(f"{base}/remote-stop", json={"transaction_id": transaction_id})
         assert answer.json()["status"] == "Accepted"
 
@@ -114,6 +114,6 @@ async def test_remote_start_is_commanded_by_the_api_and_charges(
             found = await client.get(f"/api/admin/transactions/{transaction_id}")
             return bool(found.json()["stop_reason"] == "Remote")
 
-        await until(stopped, 30)
+        await until(stopped)
     playing.cancel()
     await asyncio.gather(playing, return_exceptions=True)

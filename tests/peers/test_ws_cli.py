@@ -118,7 +118,7 @@ async def fuzz(server: RunningServer, world: World, *, workers: int, seconds: fl
         async def begun() -> bool:
             return len(await api.connections(chargers[-1])) > 0
 
-        await until(begun, 30)
+        await until(begun)
         for _ in range(max(1, int(seconds / 0.25))):
             assert "currentTime" in await raw.result("Heartbeat")
             await asyncio.sleep(0.25)
@@ -217,7 +217,7 @@ async def charge(server: RunningServer, world: World, *, seconds: float) -> None
         async def ready() -> bool:
             return bool((await api.connector(charger.id))["status"] == "Available")
 
-        await until(ready, 20)
+        await until(ready)
         started = await client.post(
             f"/api/admin/chargers/{charger.id}/remote-start", json={"id_tag": tag, "connector_id": 1}
         )
@@ -227,7 +227,7 @@ async def charge(server: RunningServer, world: World, *, seconds: float) -> None
             sessions = await api.transactions(charger.id, status="Active")
             return sessions[0] if sessions and (sessions[0]["energy_wh"] or 0) > 0 else None
 
-        session = await until(metered, 40)
+        session = await until(metered)
         await asyncio.sleep(seconds)
         stopped = await client.post(
             f"/api/admin/chargers/{charger.id}/remote-stop",
@@ -239,7 +239,7 @@ async def charge(server: RunningServer, world: World, *, seconds: float) -> None
             row = await api.transaction(session["id"])
             return row if row["status"] == "Completed" else None
 
-        ended = await until(completed, 20)
+        ended = await until(completed)
         refused = await api.messages(charger.id, direction="in", errors="true")
     assert ended["energy_wh"] > 0
     assert ended["unmatched"] is False

@@ -178,7 +178,7 @@ async def test_remote_start(
     central: Central, clock: ManualClock, remote_fleet: "asyncio.Task[FleetStats]"
 ) -> None:
     async def until(action: str, number: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(central.of(action)) < number:
                 await clock.advance(2)
 

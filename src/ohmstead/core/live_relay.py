@@ -20,6 +20,7 @@ import structlog
 from ohmstead.core.http import utc_z
 from ohmstead.core.live import Event, LiveBus, Topic
 from ohmstead.core.redis import Message, Redis
+from ohmstead.core.tasks import end
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -64,10 +65,8 @@ class LiveRelay:
         if self._flushing is not None:
             self._flushing.cancel()
         self._flush()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-            self._task = None
+        await end(self._task)
+        self._task = None
 
     def heard_from(self) -> set[str]:
         """Return the other processes that have said a word lately."""

@@ -28,6 +28,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from ohmstead.core.db import Base, cut
 from ohmstead.core.errors import StartupError
+from ohmstead.core.tasks import end
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -173,10 +174,8 @@ class Processes:
         The row stays: chargers that were sent away and have not come back to another process are found
         by it, when its lease is over or when the next one starts.
         """
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-            self._task = None
+        await end(self._task)
+        self._task = None
         await self._disconnect()
 
     async def _await_turn(self, connection: Connection) -> None:

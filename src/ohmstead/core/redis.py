@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 from ohmstead.core import metrics
 from ohmstead.core.config import Settings
 from ohmstead.core.errors import StartupError
+from ohmstead.core.tasks import end
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -90,8 +91,7 @@ class Redis:
                 await self.ask("PING")
             except RedisAway:
                 logger.debug("redis.gone_before_the_end")
-        self._task.cancel()
-        await asyncio.wait({self._task})
+        await end(self._task)
         self._task = None
 
     async def ready(self, seconds: float) -> bool:
@@ -170,17 +170,22 @@ class Redis:
         while True:
             redis = self._client()  # a new one each time: whatever was wrong with the old one is gone
             pubsub = redis.pubsub()
+            working: list[asyncio.Task[None]] = []
             try:
                 await self._subscribe(redis, pubsub)
                 self._back()
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._listen(pubsub))
-                    group.create_task(self._flush(redis))
-                    group.create_task(self._echo())
-            except* Exception as errors:  # noqa: BLE001
+                # No TaskGroup: one hides that this is cancelled when a connection fails at that moment.
+                working = [
+                    asyncio.create_task(work)
+                    for work in (self._listen(pubsub), self._flush(redis), self._echo())
+                ]
+                for task in (await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED))[0]:
+                    task.result()
+            except Exception as error:  # noqa: BLE001
                 # Whatever it was, a fault of ours or of the network: this must come back.
-                self._lost(_first(errors))
+                self._lost(error)
             finally:
+                await end(*working)
                 self._fail_all()
                 await _close(pubsub, redis)
             await asyncio.sleep(RETRY_SECONDS)
@@ -285,11 +290,6 @@ async def _close(*connections: Any) -> None:
             await connection.aclose()
         except AWAY as error:
             logger.debug("redis.close_failed", why=_reason(error))
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    error = errors.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _reason(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Unavailable
 from ohmstead.core.live import Event, LiveBus
+from ohmstead.core.tasks import end
 from ohmstead.gateway import presence
 from ohmstead.gateway.attendance import Attendance, nobody, nothing
 from ohmstead.gateway.connection import ChargerConnection
@@ -119,9 +120,7 @@ class Gateway:
         running = [task for task in self._tasks if task.get_name() != "gateway watch"]
         if running:
             await asyncio.wait(running, timeout=max(0.1, deadline - time.monotonic()))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         await self.writer.stop()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str | None = None) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from ohmstead.core.redis import Message, Redis, RedisAway
+from ohmstead.core.tasks import end
 
 REFRESHED_AT_ONCE = 200
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -97,10 +98,8 @@ class Presence:
 
     async def stop(self) -> None:
         """Refresh no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-            self._task = None
+        await end(self._task)
+        self._task = None
 
     def claim(
         self, charger_id: str, connection_id: str, since: datetime, claimed: Callable[[datetime], None]

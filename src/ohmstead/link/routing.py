@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from ohmstead.core.redis import Message, Redis, RedisAway
+from ohmstead.core.tasks import end
 from ohmstead.link.links import (
     Answer,
     ChargerBusy,
@@ -89,9 +90,7 @@ class Routing:
         """Let the answers of chargers to other processes go out, for a moment, then end."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=REPEAT_SECONDS)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
 
     # --- who asks
 

@@ -86,7 +86,7 @@ class Operation:
             there = {name: number for name, number in shown["counts"].items() if number}
             return shown["state"] == state and there == counts
 
-        await until(reached, 20)
+        await until(reached)
         page = await self.get(f"/campaigns/{campaign}/items", limit=500)
         return {item["charger_id"]: item for item in page["items"]}
 

@@ -40,7 +40,7 @@ async def test_a_charger_without_network_goes_by_the_list_that_it_was_sent(
             answer = await client.post(f"/api/admin/chargers/{charger.id}/local-list")
             return answer.json() if answer.status_code == 200 else None
 
-        told = await until(sent, 20)
+        told = await until(sent)
         assert (told["status"], told["state"]) == ("Accepted", "InSync")
         stats = await asyncio.wait_for(playing, 60)
         assert (stats.errors, stats.last_error) == (0, "")

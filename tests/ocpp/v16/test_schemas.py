@@ -4,7 +4,7 @@ import copy
 import subprocess
 import sys
 from datetime import UTC, datetime
-from time import perf_counter
+from time import process_time
 from typing import Any, Literal
 
 import pytest
@@ -301,11 +301,11 @@ def test_a_payload_of_the_wrong_shape_is_left_for_the_check(payload: dict[str, A
 
 def test_many_violations_are_answered_as_fast_as_one() -> None:
     payload = meter_values(meterValue=[{}] * 85_000)
-    begin = perf_counter()
+    begin = process_time()
     error = violation("MeterValues", payload)
     assert error.description == "meterValue[0].timestamp is missing, it is required"
     # Listing all 170,000 violations takes more than a second.
-    assert perf_counter() - begin < 0.5
+    assert process_time() - begin < 0.5
 
 
 def test_preloading_compiles_everything() -> None:

@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy.exc import IntegrityError
 
 from ohmstead.core.errors import DomainError, Unavailable
+from ohmstead.core.tasks import end
 from ohmstead.fleet.campaigns.turns import LEASE, Claimed, Ended, Turn, interrupted, renew, take_turn
 from ohmstead.fleet.campaigns.work import Kind, Means, Outcome, away, failed, unreached
 from ohmstead.link.links import ChargerOffline, ChargerUnreachable
@@ -75,8 +76,7 @@ class Dispatcher:
             task.cancel()
         self._woken.set()
         await asyncio.wait({self._loop}, timeout=max(grace_seconds, RETRY_SECONDS))
-        self._loop.cancel()
-        await asyncio.gather(self._loop, return_exceptions=True)
+        await end(self._loop)
 
     async def _run(self) -> None:
         while not (self._stopping and not self._work and not self._ended):

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ohmstead.core.config import Settings
 from ohmstead.core.errors import Unavailable
 from ohmstead.core.jobs import defer
+from ohmstead.core.tasks import end
 from ohmstead.fleet.configuration import keeping
 from ohmstead.fleet.configuration.asking import find_max_keys, read_keys
 from ohmstead.fleet.configuration.keys import (
@@ -124,9 +125,7 @@ class _Runner:
                 for task in ended:
                     task.result()
         finally:
-            for task in working:
-                task.cancel()
-            await asyncio.gather(*working, return_exceptions=True)
+            await end(*working)
 
     async def _claim(self, room: int) -> Sequence[Turn]:
         """Hold some turns that are due, of chargers that are there to be asked."""
