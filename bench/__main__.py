@@ -23,6 +23,7 @@ from bench.ohmstead_server import OhmsteadServer
 from bench.progress import Display, display, total
 from bench.report import soak_lines, table
 from bench.servers import BareServer, ServerError
+from bench.start import first_start
 from ohmstead.core.errors import StartupError
 
 _progress = logging.getLogger("bench")
@@ -41,9 +42,11 @@ async def run_bare(plan: Plan, say: Say, *, inline_validation: bool) -> Result:
 
 async def run_ohmstead(plan: Plan, say: Say, about: dict[str, str]) -> Result:
     """One run of Ohmstead, and the count of its database."""
+    first = await asyncio.to_thread(first_start)
     async with OhmsteadServer(n=plan.registered) as server:
         about.update(server.about)
         result = await Run(server, plan, say, server.api).whole()
+        result.figures["start_s"] = first
         stored = server.stored()
         result.figures["not_stored"] = not_stored(result.answered, stored)
         say(f"answered {dict(result.answered)}, stored {stored}")

@@ -14,7 +14,9 @@ from bench.rollout import roll_out
 from bench.servers import HOST, BareServer
 
 _SETTLE_SECONDS = 5.0
-_PAUSE_SECONDS = 2.0  # for the server to see the last fleet leave
+_REST_SECONDS = 2.0  # for the server to see the last fleet leave
+_AT_REST = 0.05  # seconds of the processor a second, of the server and its database
+_REST_LIMIT_SECONDS = 30.0
 _COMMANDS_IDLE = 300
 _EXTRA_CHARGERS = 20  # beyond the fleet, to warm a fresh server without being the fleet
 
@@ -72,6 +74,19 @@ async def settled_rss(server: BareServer) -> int:
     return server.rss_kib()
 
 
+async def at_rest(server: BareServer) -> None:
+    """Wait until a server has nothing more to do for the fleet that has left (at most half a minute)."""
+    end = time.monotonic() + _REST_LIMIT_SECONDS
+    await asyncio.sleep(_REST_SECONDS)
+    before = sum(server.cpu().values())
+    while time.monotonic() < end:
+        await asyncio.sleep(1)
+        used = sum(server.cpu().values())
+        if used - before <= _AT_REST:
+            return
+        before = used
+
+
 @dataclass(slots=True)
 class Run:
     """One run: a server, the load on it, and what comes of it. `api` only where the server has one."""
@@ -119,7 +134,7 @@ class Run:
 
     async def _storm(self, load: Load) -> None:
         self.say(f"boot storm of {self.plan.fleet}")
-        await asyncio.sleep(_PAUSE_SECONDS)
+        await at_rest(self.server)
         errors = load.counts.errors.total()
         self.result.figures["storm_s"] = await load.connect(self.plan.fleet, at_once=True)
         self.result.figures["storm_errors"] = load.counts.errors.total() - errors
@@ -127,7 +142,7 @@ class Run:
 
     async def _throughput(self, load: Load, size: int) -> None:
         plan, figures = self.plan, self.result.figures
-        await asyncio.sleep(_PAUSE_SECONDS)
+        await at_rest(self.server)
         await load.connect(size, sessions=plan.sessions)
         cpu = self.server.cpu()
         before = load.counts.answered.total()

@@ -57,6 +57,13 @@ def rows(plan: Plan) -> list[Row]:
             paced = (f"p99_paced_{size}", f"p50_paced_{size}")
             lines.append(Row(f"  p99 / p50 at {plan.paced:,.0f} messages/s, ms", paced, _fine))
     lines += [
+        Row(
+            "`ohmstead demo` with nothing there, until /health answers, s",
+            ("start_s",),
+            _fine,
+            "< 8 s",
+            lambda own, _: own < 8,
+        ),
         Row("memory per idle charger, KiB", ("memory_kib",), _fine, "<= 40 KiB", lambda own, _: own <= 40),
         Row(f"  of the second {fleet - fleet // 2:,} alone, KiB", ("memory_half_kib",), _fine),
         Row(f"boot storm of {fleet:,}, s", ("storm_s",), _fine, "< 10 s", lambda own, _: own < 10),

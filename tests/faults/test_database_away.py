@@ -122,7 +122,10 @@ async def test_a_charger_that_left_meanwhile_is_known_to_be_offline_when_the_dat
             await scene.fleet.progress(each=1)
 
             async def told() -> bool:
-                jobs = "SELECT 1 FROM procrastinate_jobs WHERE args ->> 'charger_id' = %s"
+                jobs = (
+                    "SELECT 1 FROM procrastinate_jobs, jsonb_array_elements(args -> 'gone') AS one"
+                    " WHERE one ->> 'charger_id' = %s"
+                )
                 closed = "SELECT 1 FROM gateway_connection WHERE charger_id = %s AND closed_at IS NOT NULL"
                 published = await rows(scene.url, jobs, gone)
                 ended = await rows(scene.url, closed, gone)

@@ -207,9 +207,10 @@ async def kill_and_see(duo: Duo, dies: Node, lives: Node) -> None:
         assert await duo.online(stays) == {stays}, "the chargers of the living stay"
         published = await rows(
             duo.url,
-            "SELECT args ->> 'charger_id', count(DISTINCT args ->> 'at') FROM procrastinate_jobs"
-            " WHERE task_name = 'notifications:charger_went_offline'"
-            " AND args ->> 'charger_id' = ANY(%s) GROUP BY 1 ORDER BY 1",
+            "SELECT one ->> 'charger_id', count(DISTINCT one ->> 'at')"
+            "  FROM procrastinate_jobs, jsonb_array_elements(args -> 'gone') AS one"
+            " WHERE task_name = 'notifications:chargers_went_offline'"
+            "   AND one ->> 'charger_id' = ANY(%s) GROUP BY 1 ORDER BY 1",
             [*idle, stays],
         )
         assert published == [(identity, 1) for identity in sorted(idle)], "it is published once"

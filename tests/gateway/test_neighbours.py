@@ -101,8 +101,9 @@ class TestTheDead:
                 assert row.closed_at is None
             jobs = await session.execute(
                 text(
-                    "SELECT args ->> 'charger_id' FROM procrastinate_jobs"
-                    " WHERE task_name = 'notifications:charger_went_offline' ORDER BY 1"
+                    "SELECT one ->> 'charger_id'"
+                    "  FROM procrastinate_jobs, jsonb_array_elements(args -> 'gone') AS one"
+                    " WHERE task_name = 'notifications:chargers_went_offline' ORDER BY 1"
                 )
             )
             told = [row[0] for row in jobs]

@@ -9,13 +9,14 @@ from fastapi import FastAPI
 from procrastinate import JobContext
 from procrastinate.jobs import Job
 from sqlalchemy import select, text, update
-from tests.conftest import FrozenClock
+from tests.conftest import NOW, FrozenClock
 from tests.world import World
 
 from ohmstead.charging.models import SessionStatus
 from ohmstead.core.db import Database
 from ohmstead.core.http import utc_z
 from ohmstead.core.jobs import emit
+from ohmstead.gateway import presence
 from ohmstead.notifications import subscribers
 from ohmstead.notifications.models import Alert, AlertKind, Severity
 from ohmstead.notifications.service import clear_alert
@@ -60,6 +61,11 @@ async def alerts(db: Database) -> list[Alert]:
         return list((await session.scalars(select(Alert).order_by(Alert.raised_at, Alert.id))).all())
 
 
+def left(charger_id: str, at: str) -> dict[str, str]:
+    """A charger of a server that was killed: no connection is known."""
+    return {"charger_id": charger_id, "connection_id": "", "at": at}
+
+
 async def change(db: Database, charger: Charger, **values: Any) -> None:
     async with db.session() as session:
         await session.execute(update(Charger).where(Charger.id == charger.id).values(**values))
@@ -81,11 +87,11 @@ class TestChargerOffline:
         charger = await world.charger()
         told = {"charger_id": charger.id, "connection_id": str(uuid4()), "at": utc_z(clock.now())}
         clock.advance(1)
-        await worker.run("charger_went_offline", **told)
+        await worker.run("chargers_went_offline", gone=[told])
         assert await alerts(db) == []
         [(task, arguments, at)] = await worker.queued()
-        assert task == "notifications:charger_went_offline"
-        assert arguments == told
+        assert task == "notifications:chargers_went_offline"
+        assert arguments == {"gone": [told]}
         assert at == clock.now() + timedelta(seconds=59)
 
     async def test_still_away_after_a_minute_is_an_alert(
@@ -94,7 +100,7 @@ class TestChargerOffline:
         charger = await world.charger(last_seen=clock.now() - timedelta(seconds=30))
         told = {"charger_id": charger.id, "connection_id": str(uuid4()), "at": utc_z(clock.now())}
         clock.advance(60)
-        await worker.run("charger_went_offline", **told)
+        await worker.run("chargers_went_offline", gone=[told])
         [alert] = await alerts(db)
         assert (alert.kind, alert.subject, alert.severity) == ("ChargerOffline", charger.id, "WARN")
         assert (alert.backoffice_id, alert.station_id) == (charger.backoffice_id, charger.station_id)
@@ -108,7 +114,7 @@ class TestChargerOffline:
         charger = await world.charger(online=True)
         at = utc_z(clock.now())
         clock.advance(60)
-        await worker.run("charger_went_offline", charger_id=charger.id, connection_id="", at=at)
+        await worker.run("chargers_went_offline", gone=[left(charger.id, at)])
         assert await alerts(db) == []
 
     async def test_gone_again_meanwhile_has_a_minute_of_its_own(
@@ -117,7 +123,7 @@ class TestChargerOffline:
         charger = await world.charger(last_seen=clock.now() + timedelta(seconds=50))
         at = utc_z(clock.now())
         clock.advance(60)
-        await worker.run("charger_went_offline", charger_id=charger.id, connection_id="", at=at)
+        await worker.run("chargers_went_offline", gone=[left(charger.id, at)])
         assert await alerts(db) == []
 
     async def test_a_retired_and_an_unknown_charger_are_nobodys_trouble(
@@ -127,7 +133,7 @@ class TestChargerOffline:
         at = utc_z(clock.now())
         clock.advance(60)
         for charger_id in (charger.id, "CP-deleted"):
-            await worker.run("charger_went_offline", charger_id=charger_id, connection_id="", at=at)
+            await worker.run("chargers_went_offline", gone=[left(charger_id, at)])
         assert await alerts(db) == []
 
     async def test_the_same_fact_twice_is_one_alert_even_after_it_was_cleared(
@@ -136,11 +142,11 @@ class TestChargerOffline:
         charger = await world.charger()
         told = {"charger_id": charger.id, "connection_id": str(uuid4()), "at": utc_z(clock.now())}
         clock.advance(60)
-        await worker.run("charger_went_offline", **told)
-        await worker.run("charger_went_offline", **told)
+        await worker.run("chargers_went_offline", gone=[told])
+        await worker.run("chargers_went_offline", gone=[told])
         async with db.session() as session:
             await clear_alert(session, AlertKind.CHARGER_OFFLINE, charger.id, clock.now())
-        await worker.run("charger_went_offline", **told)
+        await worker.run("chargers_went_offline", gone=[told])
         [alert] = await alerts(db)
         assert alert.cleared_at is not None
 
@@ -152,7 +158,7 @@ class TestChargerOffline:
             # A server that was killed knows no connection: then the time tells the two apart.
             at = utc_z(clock.now())
             clock.advance(60)
-            await worker.run("charger_went_offline", charger_id=charger.id, connection_id="", at=at)
+            await worker.run("chargers_went_offline", gone=[left(charger.id, at)])
             async with db.session() as session:
                 await clear_alert(session, AlertKind.CHARGER_OFFLINE, charger.id, clock.now())
         assert len(await alerts(db)) == 2
@@ -163,9 +169,9 @@ class TestChargerOffline:
         charger = await world.charger()
         at = utc_z(clock.now())
         clock.advance(60)
-        await worker.run("charger_went_offline", charger_id=charger.id, connection_id="", at=at)
+        await worker.run("chargers_went_offline", gone=[left(charger.id, at)])
         await change(db, charger, online=True)
-        await worker.run("charger_came_online", charger_id=charger.id)
+        await worker.run("chargers_came_online", charger_ids=[charger.id])
         [alert] = await alerts(db)
         assert alert.cleared_at == clock.now()
 
@@ -173,12 +179,12 @@ class TestChargerOffline:
         self, worker: Worker, world: World, clock: FrozenClock, db: Database
     ) -> None:
         charger = await world.charger()
-        await worker.run("charger_came_online", charger_id=charger.id)
+        await worker.run("chargers_came_online", charger_ids=[charger.id])
         [(task, arguments, at)] = await worker.queued()
-        assert (task, at) == ("notifications:charger_came_online", clock.now() + timedelta(seconds=5))
-        await worker.run("charger_came_online", **arguments)
+        assert (task, at) == ("notifications:chargers_came_online", clock.now() + timedelta(seconds=5))
+        await worker.run("chargers_came_online", **arguments)
         assert len(await worker.queued()) == 2
-        await worker.run("charger_came_online", **(await worker.queued())[1][1])
+        await worker.run("chargers_came_online", **(await worker.queued())[1][1])
         assert len(await worker.queued()) == 2
 
     async def test_a_late_return_does_not_clear_what_came_after_it(
@@ -187,10 +193,42 @@ class TestChargerOffline:
         charger = await world.charger()
         at = utc_z(clock.now())
         clock.advance(60)
-        await worker.run("charger_went_offline", charger_id=charger.id, connection_id="", at=at)
-        await worker.run("charger_came_online", charger_id=charger.id)
+        await worker.run("chargers_went_offline", gone=[left(charger.id, at)])
+        await worker.run("chargers_came_online", charger_ids=[charger.id])
         [alert] = await alerts(db)
         assert alert.cleared_at is None
+
+    async def test_of_many_that_went_at_once_those_are_told_that_are_still_away(
+        self, worker: Worker, world: World, clock: FrozenClock, db: Database
+    ) -> None:
+        away, back, late = [await world.charger(online=online) for online in (False, True, False)]
+        gone = [left(one.id, utc_z(clock.now())) for one in (away, back)]
+        clock.advance(1)
+        gone.append(left(late.id, utc_z(clock.now())))
+        clock.advance(59)
+        await worker.run("chargers_went_offline", gone=gone)
+        assert await alerts(db) == []
+        [(_, arguments, at)] = await worker.queued()
+        clock.advance(1)
+        assert at == clock.now(), "each has its whole minute"
+        await worker.run("chargers_went_offline", **arguments)
+        assert {alert.charger_id for alert in await alerts(db)} == {away.id, late.id}
+        await change(db, away, online=True)
+        await worker.run("chargers_came_online", charger_ids=[away.id, late.id])
+        assert {alert.charger_id for alert in await alerts(db) if alert.cleared_at} == {away.id}
+        assert (await worker.queued())[1][1] == {"charger_ids": [late.id], "looked": 1}
+
+    async def test_as_the_gateway_says_it(self, worker: Worker, world: World, db: Database) -> None:
+        charger = await world.charger()
+        news = presence.News(gone=[(charger.id, "c", NOW)] * 501, back=[charger.id])
+        async with db.session() as session:
+            await news.publish(session)
+        tasks = [(task, len(next(iter(arguments.values())))) for task, arguments, _ in await worker.queued()]
+        offline = "notifications:chargers_went_offline"
+        assert tasks == [(offline, 500), (offline, 1), ("notifications:chargers_came_online", 1)]
+        for task, arguments, scheduled_at in await worker.queued():
+            assert scheduled_at is None
+            await worker.run(task.removeprefix("notifications:"), **arguments)
 
 
 class TestConnectorFaulted:
@@ -297,7 +335,6 @@ class TestAsThePublishersSay:
     @pytest.mark.parametrize(
         ("fact", "members"),
         [
-            ("ChargerWentOffline", {"connection_id": "c"}),
             ("ConnectorFaulted", {"connector_id": 1, "error_code": "GroundFailure", "info": None}),
             ("ConnectorRecovered", {"connector_id": 1}),
             ("SecurityEvent", {"type": "TamperDetectionActivated"}),

@@ -73,13 +73,3 @@ async def emit(session: AsyncSession, fact: str, **arguments: Any) -> None:
     jobs: Jobs = session.info["jobs"]
     for task in jobs.subscribers.get(fact, ()):
         await jobs.defer(session, task, **arguments)
-
-
-async def emit_all(session: AsyncSession, fact: str, each: list[dict[str, Any]]) -> None:
-    """Publish one fact many times, as `emit` does for each, in one statement for each subscriber."""
-    jobs: Jobs = session.info["jobs"]
-    for task in jobs.subscribers.get(fact, ()) if each else ():
-        deferrer = configure_task(
-            name=task, job_manager=jobs.app.job_manager, connection=await raw_connection(session)
-        )
-        await deferrer.batch_defer_async(*each)

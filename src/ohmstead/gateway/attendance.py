@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from ohmstead.core import metrics
 from ohmstead.core.facts import Row
-from ohmstead.core.jobs import emit
 from ohmstead.fleet.arrivals import connected
 from ohmstead.gateway import presence
 from ohmstead.gateway.connection import ChargerConnection
@@ -33,6 +32,8 @@ class Attendance:
         self._owed: list[tuple[list[Fact], Callable[[Exception | None], None]]] = []
         # What could not be written; at most some rows for each socket that was open then.
         self.waiting = Waiting()
+        self._news = presence.News()
+        self._publishing = False
         gateway.links.on_disconnect(self.waiting.close)
 
     def __len__(self) -> int:
@@ -76,7 +77,8 @@ class Attendance:
             if error is None and news and connection.attached:
                 self._tell(connection, online=True)
             if alerted:
-                self._gateway.spawn(self._came_online(charger.id))
+                self._news.back.append(charger.id)
+                self._publish_soon()
             if awaited:
                 self._gateway.spawn(
                     self._gateway.publish(lambda session: connected(session, charger.id, self._clock.now()))
@@ -126,7 +128,8 @@ class Attendance:
             if gone and error is None and self._links.get(connection.charger.id) is None:
                 self._tell(connection, online=False)
             if gone and not self._gateway.draining:
-                self._gateway.spawn(self._went_offline(connection, now))
+                self._news.gone.append((connection.charger.id, connection.id_text, now))
+                self._publish_soon()
 
         self._write(facts, written)
 
@@ -184,15 +187,19 @@ class Attendance:
                 self._tell(connection, online=True)
             self._write(facts, nothing)
 
-    async def _went_offline(self, connection: ChargerConnection, now: datetime) -> None:
-        await self._gateway.publish(
-            lambda session: presence.went_offline(session, connection.charger.id, str(connection.id), now)
-        )
+    def _publish_soon(self) -> None:
+        if not self._publishing:
+            self._publishing = True
+            self._gateway.spawn(self._publish())
 
-    async def _came_online(self, charger_id: str) -> None:
-        await self._gateway.publish(
-            lambda session: emit(session, presence.CHARGER_CAME_ONLINE, charger_id=charger_id)
-        )
+    async def _publish(self) -> None:
+        """Publish who has come and gone, all of one moment in one unit of work, while there is any."""
+        try:
+            while self._news:
+                news, self._news = self._news, presence.News()
+                await self._gateway.publish(news.publish)
+        finally:
+            self._publishing = False
 
     def _tell(self, connection: ChargerConnection, *, online: bool) -> None:
         charger = connection.charger

@@ -1,8 +1,9 @@
 """Who is connected, as the database knows it: one row per connection, and `online` of each charger."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import ARRAY, ColumnElement, String, any_, literal, select, text, true, update
@@ -11,13 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ohmstead.core.db import publish
 from ohmstead.core.facts import FactKind
 from ohmstead.core.http import utc_z
-from ohmstead.core.jobs import emit, emit_all
+from ohmstead.core.jobs import emit
 from ohmstead.core.live import Event, Topic
 from ohmstead.gateway.models import Connection
 from ohmstead.stations.models import Charger
 
-CHARGER_WENT_OFFLINE = "ChargerWentOffline"
-CHARGER_CAME_ONLINE = "ChargerCameOnline"
+T = TypeVar("T")
+
+CHARGERS_WENT_OFFLINE = "ChargersWentOffline"
+CHARGERS_CAME_ONLINE = "ChargersCameOnline"
+AT_ONCE = 500
+"""How many chargers one fact names at most: a cut of the network sends thousands away at the same moment."""
 KILLED = "the server ended without closing it"
 
 CONNECTIONS = """
@@ -76,11 +81,30 @@ class Shown:
     last_seen: datetime | None
 
 
-async def went_offline(session: AsyncSession, charger_id: str, connection_id: str, at: datetime) -> None:
-    """Publish the fact that a charger has left."""
-    await emit(
-        session, CHARGER_WENT_OFFLINE, charger_id=charger_id, connection_id=connection_id, at=utc_z(at)
-    )
+@dataclass(slots=True)
+class News:
+    """Chargers that have left (which, by the end of which connection, when) and come since the last time."""
+
+    gone: list[tuple[str, str, datetime]] = field(default_factory=list)
+    back: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.gone or self.back)
+
+    async def publish(self, session: AsyncSession) -> None:
+        """Publish the facts: who has subscribed to them has one job for all, not one for each."""
+        for some in _parts(self.gone):
+            gone = [
+                {"charger_id": charger_id, "connection_id": connection_id, "at": utc_z(at)}
+                for charger_id, connection_id, at in some
+            ]
+            await emit(session, CHARGERS_WENT_OFFLINE, gone=gone)
+        for charger_ids in _parts(self.back):
+            await emit(session, CHARGERS_CAME_ONLINE, charger_ids=charger_ids)
+
+
+def _parts(whole: list[T]) -> Iterator[list[T]]:
+    return (whole[first : first + AT_ONCE] for first in range(0, len(whole), AT_ONCE))
 
 
 async def forget_the_dead(
@@ -113,8 +137,7 @@ async def forget_the_dead(
         .returning(Charger.id, Charger.backoffice_id, Charger.station_id, Charger.last_seen)
     )
     gone = [Shown(*row) for row in left]
-    facts = [{"charger_id": one.id, "connection_id": "", "at": utc_z(now)} for one in gone]
-    await emit_all(session, CHARGER_WENT_OFFLINE, facts)
+    await News(gone=[(one.id, "", now) for one in gone]).publish(session)
     for one in gone:
         publish(session, presence_event(one, online=False))
     return held

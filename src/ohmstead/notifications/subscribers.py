@@ -48,65 +48,81 @@ restart, update or change of the clock are kept as reports only, though the whit
 blueprint = Blueprint()
 
 
-@blueprint.task(name="charger_went_offline", pass_context=True, retry=RETRY)
-async def charger_went_offline(context: JobContext, *, charger_id: str, connection_id: str, at: str) -> None:
-    """Raise an alert when the charger is still away 60 seconds after `at` (ISO 8601).
+@blueprint.task(name="chargers_went_offline", pass_context=True, retry=RETRY)
+async def chargers_went_offline(context: JobContext, *, gone: list[dict[str, str]]) -> None:
+    """Raise an alert for each charger that is still away 60 seconds after it went.
 
-    Comes back at that time when it runs earlier. A charger that was back meanwhile and went again
-    has a job of its own for that.
+    Each of `gone` is told by `charger_id`, `connection_id` and `at` (ISO 8601). Comes back at that time when
+    it runs earlier. A charger that was back meanwhile and went again is in a job of its own for that.
     """
     database, now = _means(context)
-    went = datetime.fromisoformat(at)
+    patient_until = max(datetime.fromisoformat(one["at"]) for one in gone) + OFFLINE_PATIENCE
+    if now < patient_until:
+        async with database.session() as session:
+            await _again(context, session, patient_until, gone=gone)
+        return
+    # Most are back by now. Who goes later than this look has a later fact, so it needs no lock.
+    away = select(Charger.id, Charger.last_seen).where(
+        Charger.id.in_([one["charger_id"] for one in gone]), Charger.online.is_(False)
+    )
     async with database.session() as session:
-        if now < went + OFFLINE_PATIENCE:
-            await _again(
-                context,
-                session,
-                went + OFFLINE_PATIENCE,
-                charger_id=charger_id,
-                connection_id=connection_id,
-                at=at,
-            )
-            return
-        charger = await _charger(session, charger_id)
-        if charger is None or charger.online or charger.retired_at is not None:
-            return
-        if charger.unregistered_since is not None:  # nobody's: nobody misses it
-            return
-        if charger.last_seen is not None and charger.last_seen > went + SEEN_SLACK:
-            return
-        await raise_alert(
-            session,
-            kind=AlertKind.CHARGER_OFFLINE,
-            subject=charger_id,
-            severity=Severity.WARN,
-            title=f"Charger {charger_id} is offline",
-            message=f"Its connection ended at {at} and it has not come back. Check power and network.",
-            backoffice_id=charger.backoffice_id,
-            station_id=charger.station_id,
-            charger_id=charger_id,
-            now=now,
-            data={"since": at, "connection_id": connection_id},
-            fact=f"{connection_id}|{at}",
-        )
+        last_seen = {row.id: row.last_seen for row in await session.execute(away)}
+    for one in gone:
+        if one["charger_id"] in last_seen and not _was_back(last_seen[one["charger_id"]], one["at"]):
+            async with database.session() as session:
+                await _charger_is_away(session, now, **one)
 
 
-@blueprint.task(name="charger_came_online", pass_context=True, retry=RETRY)
-async def charger_came_online(context: JobContext, *, charger_id: str, looked: int = 0) -> None:
-    """Clear the alert, unless the charger has left again meanwhile.
+def _was_back(last_seen: datetime | None, went: str) -> bool:
+    """Whether a charger was heard after it went: then it went again, and a later fact says when."""
+    return last_seen is not None and last_seen > datetime.fromisoformat(went) + SEEN_SLACK
 
-    Presence is written with the next group of messages, perhaps a moment after its fact: a charger
-    that does not seem online is looked at again.
+
+async def _charger_is_away(
+    session: AsyncSession, now: datetime, *, charger_id: str, connection_id: str, at: str
+) -> None:
+    charger = await _charger(session, charger_id)
+    if charger is None or charger.online or charger.retired_at is not None:
+        return
+    if charger.unregistered_since is not None:  # nobody's: nobody misses it
+        return
+    if _was_back(charger.last_seen, at):
+        return
+    await raise_alert(
+        session,
+        kind=AlertKind.CHARGER_OFFLINE,
+        subject=charger_id,
+        severity=Severity.WARN,
+        title=f"Charger {charger_id} is offline",
+        message=f"Its connection ended at {at} and it has not come back. Check power and network.",
+        backoffice_id=charger.backoffice_id,
+        station_id=charger.station_id,
+        charger_id=charger_id,
+        now=now,
+        data={"since": at, "connection_id": connection_id},
+        fact=f"{connection_id}|{at}",
+    )
+
+
+@blueprint.task(name="chargers_came_online", pass_context=True, retry=RETRY)
+async def chargers_came_online(context: JobContext, *, charger_ids: list[str], looked: int = 0) -> None:
+    """Clear the alerts of chargers, but of those that have left again meanwhile.
+
+    Presence is written with the next group of messages, perhaps a moment after its fact: chargers
+    that do not seem online are looked at again.
     """
     database, now = _means(context)
-    async with database.session() as session:
-        charger = await _charger(session, charger_id)
-        if charger is None:
-            return
-        if charger.online:
-            await clear_alert(session, AlertKind.CHARGER_OFFLINE, charger_id, now)
-        elif looked < LOOKS:
-            await _again(context, session, now + LOOK_AGAIN, charger_id=charger_id, looked=looked + 1)
+    unseen: list[str] = []
+    for charger_id in charger_ids:
+        async with database.session() as session:
+            charger = await _charger(session, charger_id)
+            if charger is not None and charger.online:
+                await clear_alert(session, AlertKind.CHARGER_OFFLINE, charger_id, now)
+            elif charger is not None:
+                unseen.append(charger_id)
+    if unseen and looked < LOOKS:
+        async with database.session() as session:
+            await _again(context, session, now + LOOK_AGAIN, charger_ids=unseen, looked=looked + 1)
 
 
 @blueprint.task(name="connector_faulted", pass_context=True, retry=RETRY)
@@ -235,8 +251,8 @@ async def security_event(
 
 
 SUBSCRIBERS: Subscribers = {
-    "ChargerWentOffline": [f"{NAMESPACE}:charger_went_offline"],
-    "ChargerCameOnline": [f"{NAMESPACE}:charger_came_online"],
+    "ChargersWentOffline": [f"{NAMESPACE}:chargers_went_offline"],
+    "ChargersCameOnline": [f"{NAMESPACE}:chargers_came_online"],
     "ConnectorFaulted": [f"{NAMESPACE}:connector_faulted"],
     "ConnectorRecovered": [f"{NAMESPACE}:connector_recovered"],
     events.STOP_UNMATCHED: [f"{NAMESPACE}:stop_unmatched"],
