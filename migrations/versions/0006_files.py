@@ -25,6 +25,7 @@ def of_charger(table: str) -> sa.ForeignKeyConstraint:
 
 def upgrade() -> None:
     files()
+    links()
     firmware()
     diagnostics()
 
@@ -48,6 +49,25 @@ def files() -> None:
         ["created_at"],
         postgresql_where=sa.text("kept_at IS NULL OR dropped_at IS NOT NULL"),
     )
+
+
+def links() -> None:
+    op.create_table(
+        "core_file_link",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("file_id", sa.Uuid(), nullable=False),
+        moment("until"),
+        moment("ended_at", nullable=True),
+        sa.ForeignKeyConstraint(
+            ["file_id"],
+            ["core_file.id"],
+            name=op.f("fk_core_file_link_file_id_core_file"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_core_file_link")),
+    )
+    op.create_index("ix_core_file_link_file", "core_file_link", ["file_id"])
+    op.create_index("ix_core_file_link_until", "core_file_link", ["until"])
 
 
 def firmware() -> None:
@@ -87,6 +107,7 @@ def firmware() -> None:
         sa.Column("charger_id", sa.String(length=48), nullable=False),
         sa.Column("request_id", sa.Integer(), nullable=False),
         sa.Column("firmware_id", sa.Uuid(), nullable=True),
+        sa.Column("link_id", sa.Uuid(), nullable=True),
         sa.Column("location", sa.String(length=512), nullable=True),
         sa.Column("version", sa.String(length=50), nullable=True),
         sa.Column("signed", sa.Boolean(), nullable=False),
@@ -114,6 +135,12 @@ def firmware() -> None:
             name=op.f("fk_fleet_firmware_update_firmware_id_fleet_firmware"),
             ondelete="SET NULL",
         ),
+        sa.ForeignKeyConstraint(
+            ["link_id"],
+            ["core_file_link.id"],
+            name=op.f("fk_fleet_firmware_update_link_id_core_file_link"),
+            ondelete="SET NULL",
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_fleet_firmware_update")),
         sa.UniqueConstraint("charger_id", "request_id", name="uq_fleet_firmware_update_request"),
     )
@@ -124,6 +151,7 @@ def firmware() -> None:
     op.create_index("ix_fleet_firmware_update_charger", table, ["charger_id", "created_at", "id"])
     op.create_index("ix_fleet_firmware_update_time", table, ["created_at", "id"])
     op.create_index("ix_fleet_firmware_update_image", table, ["firmware_id"])
+    op.create_index("ix_fleet_firmware_update_link", table, ["link_id"])
     op.create_index("ix_fleet_firmware_update_deadline", table, ["deadline_at"], postgresql_where=still_open)
     events("fleet_firmware_event", "update_id", table)
 

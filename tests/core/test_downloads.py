@@ -7,13 +7,14 @@ from uuid import uuid4
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import select
 from tests.conftest import FrozenClock
 
 from ohmstead.core.blobs import BLOCK
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.downloads import part_of
-from ohmstead.core.file_links import Purpose, sign
+from ohmstead.core.file_links import FileLink, Purpose, end_link, link_to, sign, subject_of
 from ohmstead.core.files import StoredFile, drop, keep
 
 BODY = bytes(range(256)) * 8192 + b"the end"
@@ -32,8 +33,16 @@ async def file(app: FastAPI, db: Database, clock: FrozenClock) -> StoredFile:
 
 
 @pytest.fixture
-def link(settings: Settings, file: StoredFile, clock: FrozenClock) -> str:
-    return f"/files/{sign(settings, Purpose.DOWNLOAD, file.id, clock.now() + timedelta(hours=1))}/fw.bin"
+async def link(settings: Settings, db: Database, file: StoredFile, clock: FrozenClock) -> str:
+    return await make_link(settings, db, file, clock)
+
+
+async def make_link(settings: Settings, db: Database, file: StoredFile, clock: FrozenClock) -> str:
+    """A link for an hour."""
+    until = clock.now() + timedelta(hours=1)
+    async with db.session() as session:
+        link_id = await link_to(session, file.id, until)
+    return f"/files/{sign(settings, Purpose.DOWNLOAD, link_id, until)}/fw.bin"
 
 
 class TestWhole:
@@ -118,6 +127,37 @@ class TestRefused:
         answer = await client.get(link)
         assert (answer.status_code, answer.json()["error"]) == (410, "LinkExpired")
 
+    async def test_one_that_has_served_its_use_is_over_and_another_one_to_the_same_file_is_not(
+        self,
+        *,
+        client: httpx.AsyncClient,
+        link: str,
+        settings: Settings,
+        db: Database,
+        file: StoredFile,
+        clock: FrozenClock,
+    ) -> None:
+        other = await make_link(settings, db, file, clock)
+        used = subject_of(settings, Purpose.DOWNLOAD, link.split("/")[2], clock.now())
+        async with db.session() as session:
+            await end_link(session, used, clock.now())
+        for ask in (client.get, client.head):
+            answer = await ask(link)
+            assert answer.status_code == 410
+        assert (await client.get(link)).json()["error"] == "LinkUsed"
+        assert (await client.get(other)).status_code == 200
+
+    async def test_the_rows_of_those_that_have_expired_go(
+        self, *, app: FastAPI, client: httpx.AsyncClient, link: str, db: Database, clock: FrozenClock
+    ) -> None:
+        await app.state.files.sweep()
+        assert (await client.get(link)).status_code == 200
+        clock.advance(3601)
+        await app.state.files.sweep()
+        async with db.session() as session:
+            assert (await session.scalars(select(FileLink))).all() == []
+        assert (await client.get(link)).json()["error"] == "LinkExpired"
+
     async def test_one_to_a_deleted_file_is_gone(
         self, client: httpx.AsyncClient, link: str, file: StoredFile, db: Database, clock: FrozenClock
     ) -> None:
@@ -160,11 +200,16 @@ class TestRefused:
         assert (answer.status_code, answer.json()["error"]) == (404, "FileGone")
 
     async def test_one_that_nobody_keeps_yet_is_not_given(
-        self, app: FastAPI, client: httpx.AsyncClient, settings: Settings, clock: FrozenClock
+        self,
+        *,
+        app: FastAPI,
+        client: httpx.AsyncClient,
+        settings: Settings,
+        db: Database,
+        clock: FrozenClock,
     ) -> None:
         async def chunks() -> AsyncIterator[bytes]:
             yield b"x"
 
         stored = await app.state.files.put(chunks(), limit=10)
-        token = sign(settings, Purpose.DOWNLOAD, stored.id, clock.now() + timedelta(hours=1))
-        assert (await client.get(f"/files/{token}/x")).status_code == 410
+        assert (await client.get(await make_link(settings, db, stored, clock))).status_code == 410

@@ -1,7 +1,7 @@
 """Files that go out: whole or in parts, always as something to be saved and never to be shown.
 
-`GET /files/{token}/{name}` needs no sign-in: its token is the right (see `core.file_links`). Until that
-ends it may be used as often as needed, since chargers resume and try again.
+`GET /files/{token}/{name}` needs no sign-in: its token is the right (see `core.file_links`). Until the use
+that it was made for is over it may be asked as often as needed, since chargers resume and try again.
 """
 
 import re
@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response, StreamingResponse
 
 from ohmstead.core.db import Database
-from ohmstead.core.file_links import LinkEnded, Purpose, subject_of
+from ohmstead.core.file_links import FileLink, LinkEnded, Purpose, subject_of
 from ohmstead.core.files import Files, StoredFile
 from ohmstead.core.http import Now, error_response
 from ohmstead.core.openapi import refuses
@@ -34,7 +34,7 @@ SHOWN: Final = {
     "/files/{token}/{name}",
     methods=["GET"],
     response_class=Response,
-    responses={200: SHOWN, **refuses(410, "The link has expired, or the file is gone.")},
+    responses={200: SHOWN, **refuses(410, "The link has expired or served its use, or the file is gone.")},
 )
 @router.api_route("/files/{token}/{name}", methods=["HEAD"], include_in_schema=False)
 async def download_file(
@@ -43,11 +43,14 @@ async def download_file(
     token: Annotated[str, Path(description="The signed part of the link.")],
     name: Annotated[str, Path(description="A name for the file; any will do.")],
 ) -> Response:
-    """Get a file by a link that was given to a charger: `Range` and HEAD too, until the link expires."""
-    file_id = subject_of(request.app.state.settings, Purpose.DOWNLOAD, token, now)
+    """Get a file by a link that was given to a charger: `Range` and HEAD too, until its use is over."""
+    link_id = subject_of(request.app.state.settings, Purpose.DOWNLOAD, token, now)
     database: Database = request.app.state.database
     async with database.session() as session:
-        file = await session.get(StoredFile, file_id)
+        link = await session.get(FileLink, link_id)
+        file = None if link is None else await session.get(StoredFile, link.file_id)
+    if link is not None and link.ended_at is not None:
+        raise LinkEnded("This link has served its use. Ask for a new one.", code="LinkUsed")
     if file is None or file.kept_at is None or file.dropped_at is not None:
         raise LinkEnded("The file of this link has been deleted.", code="FileGone")
     return await file_response(request, file)

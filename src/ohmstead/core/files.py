@@ -23,6 +23,7 @@ from ohmstead.core.clock import Clock
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Base, Database
 from ohmstead.core.errors import Conflict, Unavailable
+from ohmstead.core.file_links import FileLink
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -112,7 +113,10 @@ class Files:
                 await drop(session, file_id, self._clock.now())
 
     async def sweep(self) -> None:
-        """Remove what was dropped, and what nobody kept within a day. Raises `Unavailable`."""
+        """Remove what was dropped, what nobody kept within a day, and links whose time is over.
+
+        Raises `Unavailable`.
+        """
         while True:
             now = self._clock.now()
             query = (
@@ -132,6 +136,8 @@ class Files:
                 logger.info("files.removed", count=len(going))
             if len(going) < BATCH:
                 break
+        async with self._database.session() as session:
+            await session.execute(delete(FileLink).where(FileLink.until < self._clock.now()))
         await self.blobs.clear_leftovers()
 
 
@@ -162,6 +168,6 @@ blueprint = Blueprint()
 @blueprint.periodic(cron="*/10 * * * *")
 @blueprint.task(name="sweep", pass_context=True, queueing_lock="files_sweep")
 async def sweep(context: JobContext, timestamp: int) -> None:
-    """Remove the files that nobody needs."""
+    """Remove the files that nobody needs, and the links that have expired."""
     files: Files = context.additional_context["files"]
     await files.sweep()

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -35,6 +36,8 @@ class Scene:
     http: httpx.AsyncClient
     charger_id: str
     image: dict[str, Any]
+    link: str = ""
+    """The path of the last link that the charger was given."""
 
     async def begin(self, answer: dict[str, Any] | None = None, **body: Any) -> dict[str, Any]:
         """Ask for an update; the charger answers so. Returns the update."""
@@ -42,6 +45,8 @@ class Scene:
         path = f"/api/admin/chargers/{self.charger_id}/firmware-updates"
         asking = asyncio.create_task(self.http.post(path, json=wanted))
         frame = await self.raw.next_call()
+        location = frame[3].get("firmware", frame[3])["location"]
+        self.link = "/files/" + location.partition("/files/")[2]
         await self.raw.answer(frame, answer if answer is not None else {})
         made = await asking
         assert made.status_code == 201, made.text
@@ -92,6 +97,33 @@ async def make_scene(server: RunningServer, world: World) -> AsyncIterator[Scene
             "/api/admin/firmware", params={"vendor": "Acme", "version": "2.0.0"}, content=CONTENT
         )
         yield Scene(raw, http, row.id, answer.json())
+
+
+class TestItsLink:
+    """One use of a link is one update, however many requests that takes."""
+
+    async def has(self, scene: Scene, link: str) -> tuple[int, str]:
+        answer = await scene.http.get(link)
+        return answer.status_code, "" if answer.status_code == 200 else answer.json()["error"]
+
+    @pytest.mark.parametrize("signed", [False, True])
+    async def test_it_serves_until_the_firmware_is_installed(self, scene: Scene, signed: bool) -> None:
+        update = await (scene.signed() if signed else scene.begin())
+        tell = partial(scene.tell_signed, update["request_id"]) if signed else scene.tell
+        for word in ("Downloading", "DownloadFailed", "Downloading", "Downloaded", "Installing"):
+            await tell(word)
+            assert await self.has(scene, scene.link) == (200, ""), word
+        await tell("Installed")
+        assert await self.has(scene, scene.link) == (410, "LinkUsed")
+
+    async def test_the_one_of_an_update_that_another_one_replaces_is_over_and_that_ones_is_not(
+        self, scene: Scene
+    ) -> None:
+        await scene.begin()
+        old = scene.link
+        await scene.begin(replace=True)
+        assert await self.has(scene, old) == (410, "LinkUsed")
+        assert await self.has(scene, scene.link) == (200, "")
 
 
 class TestWords:

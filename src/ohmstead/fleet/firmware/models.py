@@ -64,7 +64,8 @@ class FirmwareUpdate(Base):
     """A charger was told to install firmware: of ours, or from an address outside.
 
     `version` is what the charger should report afterwards, where that is known. `confirmed` says whether
-    it did: None while it has not been seen. `location` is an address outside, without its password.
+    it did: None while it has not been seen. `link_id` is the link to our image, `location` an address
+    outside, without its password.
     `ended_at` is None while the update is open; one of which nothing is heard for `patience_seconds`, so that
     `deadline_at` has come, expires.
     """
@@ -81,6 +82,7 @@ class FirmwareUpdate(Base):
         Index("ix_fleet_firmware_update_charger", "charger_id", "created_at", "id"),
         Index("ix_fleet_firmware_update_time", "created_at", "id"),
         Index("ix_fleet_firmware_update_image", "firmware_id"),
+        Index("ix_fleet_firmware_update_link", "link_id"),
         Index("ix_fleet_firmware_update_deadline", "deadline_at", postgresql_where=text("ended_at IS NULL")),
     )
 
@@ -90,6 +92,7 @@ class FirmwareUpdate(Base):
     )
     request_id: Mapped[int]
     firmware_id: Mapped[UUID | None] = mapped_column(ForeignKey("fleet_firmware.id", ondelete="SET NULL"))
+    link_id: Mapped[UUID | None] = mapped_column(ForeignKey("core_file_link.id", ondelete="SET NULL"))
     location: Mapped[str | None] = mapped_column(String(512))
     version: Mapped[str | None] = mapped_column(String(50))
     signed: Mapped[bool]

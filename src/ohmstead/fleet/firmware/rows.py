@@ -6,8 +6,14 @@ from uuid import UUID
 from sqlalchemy import exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.core.file_links import end_link
 from ohmstead.fleet.campaigns.service import item_ended
 from ohmstead.fleet.firmware.models import KIND, FirmwareEvent, FirmwareUpdate, UpdateState
+
+LINK_ENDS = (UpdateState.INSTALLED, UpdateState.REPLACED)
+"""With these the link of an update has served its use. One that failed, or of which nothing was heard, may
+go on by a word of its charger, and the charger downloads once more for that.
+"""
 
 
 async def open_update(session: AsyncSession, charger_id: str) -> FirmwareUpdate | None:
@@ -48,6 +54,8 @@ async def end(
     """
     row.state, row.detail, row.updated_at, row.ended_at = state, detail[:500], now, now
     await session.flush()
+    if row.link_id is not None and state in LINK_ENDS:
+        await end_link(session, row.link_id, now)
     if not (tell and row.by_campaign) or await _is_followed(session, row):
         return
     ok = state is UpdateState.INSTALLED

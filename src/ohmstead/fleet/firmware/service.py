@@ -16,7 +16,7 @@ from ohmstead.core.clock import Clock
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.errors import DomainError
-from ohmstead.core.file_links import download_url
+from ohmstead.core.file_links import download_url, link_to
 from ohmstead.core.http import utc_z
 from ohmstead.fleet.firmware.errors import FirmwareForOthers, UpdateRunning, no_image
 from ohmstead.fleet.firmware.models import FirmwareImage, FirmwareUpdate, UpdateState
@@ -93,7 +93,8 @@ async def begin(
         location = wanted.location or ""
     else:
         until = max(now, retrieve_at, wanted.install_at or now) + timedelta(hours=link_hours)
-        location = download_url(settings, image.file_id, image.name, until)
+        row.link_id = await link_to(session, image.file_id, until)
+        location = download_url(settings, row.link_id, image.name, until)
     action, payload = _command(row, location, signing)
     return Begun(row.id, row.charger_id, action, payload)
 
