@@ -231,6 +231,41 @@ class TestChargerOffline:
             await worker.run(task.removeprefix("notifications:"), **arguments)
 
 
+class TestOverlooked:
+    """Chargers whose going was written and, since their process was killed then, told to nobody."""
+
+    async def test_one_that_nobody_was_told_of_is_found_and_told_once(
+        self, worker: Worker, world: World, clock: FrozenClock, db: Database
+    ) -> None:
+        charger = await world.charger(presence_at=clock.now())
+        clock.advance(119)
+        await worker.run("find_overlooked", timestamp=0)
+        assert await alerts(db) == [], "its own job comes first"
+        clock.advance(1)
+        await worker.run("find_overlooked", timestamp=0)
+        await worker.run("find_overlooked", timestamp=0)
+        [alert] = await alerts(db)
+        assert (alert.charger_id, alert.data["since"]) == (charger.id, "2026-05-04T12:00:00Z")
+        async with db.session() as session:
+            await clear_alert(session, AlertKind.CHARGER_OFFLINE, charger.id, clock.now())
+        await worker.run("find_overlooked", timestamp=0)
+        assert len(await alerts(db)) == 1
+
+    async def test_nobody_else_is(
+        self, worker: Worker, world: World, clock: FrozenClock, db: Database
+    ) -> None:
+        await world.charger(online=True, presence_at=clock.now())
+        await world.charger(presence_at=clock.now(), retired_at=clock.now())
+        await world.charger(presence_at=clock.now() - timedelta(days=2))
+        await world.charger()
+        told = await world.charger(presence_at=clock.now())
+        gone = [left(told.id, utc_z(clock.now()))]
+        clock.advance(120)
+        await worker.run("chargers_went_offline", gone=gone)
+        await worker.run("find_overlooked", timestamp=0)
+        assert [alert.charger_id for alert in await alerts(db)] == [told.id]
+
+
 class TestConnectorFaulted:
     @pytest.fixture
     async def charger(self, world: World) -> Charger:

@@ -17,8 +17,9 @@ from ohmstead.charging import events
 from ohmstead.charging.models import Session
 from ohmstead.core.clock import Clock
 from ohmstead.core.db import Database, raw_connection
+from ohmstead.core.http import utc_z
 from ohmstead.core.jobs import RETRY, Subscribers
-from ohmstead.notifications.models import AlertKind, Severity
+from ohmstead.notifications.models import Alert, AlertKind, Severity
 from ohmstead.notifications.service import clear_alert, raise_alert
 from ohmstead.stations.models import Charger, Connector, ConnectorStatus
 
@@ -26,6 +27,8 @@ NAMESPACE = "notifications"
 Row = TypeVar("Row")
 OFFLINE_PATIENCE = timedelta(seconds=60)
 """A charger that is back within this time is nobody's trouble."""
+OVERLOOKED_FOR = timedelta(days=1)
+"""A charger that has been away for longer without an alert is one whose alert was kept its time."""
 SEEN_SLACK = timedelta(seconds=5)
 """By how much `last_seen` may lie behind the moment at which a charger went offline."""
 LOOK_AGAIN = timedelta(seconds=5)
@@ -76,6 +79,34 @@ async def chargers_went_offline(context: JobContext, *, gone: list[dict[str, str
 def _was_back(last_seen: datetime | None, went: str) -> bool:
     """Whether a charger was heard after it went: then it went again, and a later fact says when."""
     return last_seen is not None and last_seen > datetime.fromisoformat(went) + SEEN_SLACK
+
+
+@blueprint.periodic(cron="*/5 * * * *")
+@blueprint.task(name="find_overlooked", pass_context=True, queueing_lock="find_overlooked")
+async def find_overlooked(context: JobContext, timestamp: int) -> None:
+    """Raise the alerts of chargers that went offline lately and were told to nobody.
+
+    A process that is killed between writing that a charger is offline and publishing it tells it to no
+    subscriber. Who was alerted since, even if that alert was cleared by hand, is not alerted again.
+    """
+    database, now = _means(context)
+    alerted = select(Alert.id).where(
+        Alert.kind == AlertKind.CHARGER_OFFLINE,
+        Alert.subject == Charger.id,
+        Alert.cleared_at.is_(None) | (Alert.raised_at >= Charger.presence_at),
+    )
+    overlooked = select(Charger.id, Charger.presence_at).where(
+        Charger.online.is_(False),
+        Charger.presence_at.between(now - OVERLOOKED_FOR, now - 2 * OFFLINE_PATIENCE),
+        Charger.retired_at.is_(None),
+        Charger.unregistered_since.is_(None),
+        ~alerted.exists(),
+    )
+    async with database.session() as session:
+        found = [(row.id, row.presence_at) for row in await session.execute(overlooked)]
+    for charger_id, at in found:
+        async with database.session() as session:
+            await _charger_is_away(session, now, charger_id=charger_id, connection_id="", at=utc_z(at))
 
 
 async def _charger_is_away(
