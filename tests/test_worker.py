@@ -217,6 +217,7 @@ class TestRegistry:
             "firmware:trim_updates",
             "gateway:message_log_days",
             "gateway:trim_connections",
+            "notifications:find_overlooked",
             "local_lists:keep_local_lists",
             "mail:trim",
             "onboarding:forget_unadopted",
