@@ -23,6 +23,7 @@ from bench.ohmstead_server import OhmsteadServer
 from bench.progress import Display, display, total
 from bench.report import soak_lines, table
 from bench.servers import BareServer, ServerError
+from bench.sign_in import SignInPlan, sign_in_table, sign_ins
 from bench.start import first_start
 from ohmstead.core.errors import StartupError
 
@@ -68,6 +69,11 @@ async def bench(arguments: argparse.Namespace, plan: Plan, shown: Display) -> in
         asked, of = await history(small if arguments.quick else HistoryPlan(), say)
         shown.table(history_table(asked, of))
         return 0 if all(one.p99 < TARGET_MS for one in asked) else 1
+    if arguments.sign_in:
+        people = SignInPlan(seconds=3.0, warmup=1.0) if arguments.quick else SignInPlan()
+        found = await sign_ins(people, say)
+        shown.table(sign_in_table(people, found))
+        return 0 if found.met else 1
     about = describe()
     bare: list[Result] = []
     own: list[Result] = []
@@ -127,6 +133,11 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, Plan]:
         action="store_true",
         help="only this: two years of meter values of 2,000 chargers, and how long reading them takes"
         " (with --quick: 200 chargers and 60 days)",
+    )
+    parser.add_argument(
+        "--sign-in",
+        action="store_true",
+        help="only this: what chargers and /health wait for while 30 people a second sign in",
     )
     parser.add_argument("--only", choices=["bare", "ohmstead"], help="run only one of the two")
     parser.add_argument(

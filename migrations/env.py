@@ -4,8 +4,14 @@ from typing import Any
 
 from alembic import context
 
+import ohmstead.accounts.api_keys_models
 import ohmstead.accounts.audit_models
+import ohmstead.accounts.drivers_models
+import ohmstead.accounts.mailed_tokens_models
 import ohmstead.accounts.models
+import ohmstead.accounts.oidc_models
+import ohmstead.accounts.personal_data_models
+import ohmstead.accounts.sign_in_models
 import ohmstead.bookings.reservations_models
 import ohmstead.charging.models
 import ohmstead.core.files

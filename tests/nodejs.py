@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -86,10 +87,13 @@ async def node(script: Path, **values: str) -> AsyncIterator[Node]:
         stdout=asyncio.subprocess.PIPE,
         env=environment(**values),
         cwd=script.parent,
+        start_new_session=True,  # what we start is a script of Python, whose child is Node.js: both end
     )
     try:
         yield Node(process)
     finally:
         with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+        assert process.stdin is not None
+        process.stdin.close()
+        await process.communicate()  # to the end: pipes that are open still keep uvloop from closing

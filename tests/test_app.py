@@ -19,8 +19,8 @@ from sqlalchemy import text
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from ohmstead.accounts.lockout import FAILURES_AT_MOST
 from ohmstead.accounts.models import Role
-from ohmstead.accounts.sign_in import FAILURES_AT_MOST
 from ohmstead.app import Server, create_app
 from ohmstead.core.config import Settings
 from ohmstead.core.errors import StartupError

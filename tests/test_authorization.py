@@ -7,16 +7,13 @@ import httpx
 import pytest
 
 from ohmstead.accounts.models import Role
-from ohmstead.app import create_app
-from ohmstead.core.config import Settings
-from tests.conftest import SECRET
+from tests.calls import document
 from tests.world import World
 
 
 def admin_routes() -> Iterator[tuple[str, str]]:
     """Every method and path of the OpenAPI document below /api/admin, with made-up ids."""
-    settings = Settings.load(environment="test", database_url="postgresql://nowhere/x", secret_key=SECRET)
-    for path, methods in create_app(settings).openapi()["paths"].items():
+    for path, methods in document()["paths"].items():
         if path.startswith("/api/admin"):
             for method in methods:
                 yield method.upper(), path

@@ -198,6 +198,7 @@ class TestRegistry:
         jobs = create_jobs(url)
         periodic = {task.task.name for task in jobs.app.periodic_registry.periodic_tasks.values()}
         assert periodic == {
+            "accounts:trim_sessions",
             "alerts:trim_alerts",
             "audit:seal",
             "campaigns:forget_old",
@@ -220,7 +221,9 @@ class TestRegistry:
             "notifications:find_overlooked",
             "local_lists:keep_local_lists",
             "mail:trim",
+            "mailed_tokens:trim",
             "onboarding:forget_unadopted",
+            "personal_data:expire",
             "reservations:expire_reservations",
         }
         for name in periodic:

@@ -19,23 +19,45 @@ from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
 
+from ohmstead.accounts import api_keys_endpoints as api_keys
 from ohmstead.accounts import audit_endpoints as audit
 from ohmstead.accounts import businesses_endpoints as businesses
+from ohmstead.accounts import businesses_requests_endpoints as businesses_requests
+from ohmstead.accounts import cards_endpoints as cards
+from ohmstead.accounts import drivers_endpoints as drivers
 from ohmstead.accounts import endpoints as auth
 from ohmstead.accounts import id_tags_endpoints as id_tags
+from ohmstead.accounts import invites_endpoints as invites
 from ohmstead.accounts import mail_endpoints as mail
+from ohmstead.accounts import oidc_endpoints as oidc
+from ohmstead.accounts import oidc_identities_endpoints as oidc_identities
+from ohmstead.accounts import oidc_providers_endpoints as oidc_providers
+from ohmstead.accounts import operators_endpoints as operators
+from ohmstead.accounts import password_endpoints as passwords
+from ohmstead.accounts import personal_data_endpoints as personal_data
+from ohmstead.accounts import refresh_tokens_endpoints as sessions
+from ohmstead.accounts import second_factor_endpoints as second_factor
 from ohmstead.accounts import users_endpoints as users
+from ohmstead.accounts import vehicles_endpoints as vehicles
+from ohmstead.accounts import verification_endpoints as verification
+from ohmstead.accounts.oidc_issuers import Issuers
 from ohmstead.accounts.permissions import check_routes
 from ohmstead.accounts.person_keys import PersonKeys
+from ohmstead.accounts.personal_data import PersonalData
+from ohmstead.accounts.personal_data_parts import ACCOUNTS, AUDIT, MAIL
 from ohmstead.accounts.service import ensure_admin
 from ohmstead.bookings import reservations_endpoints as reservations
 from ohmstead.bookings import reservations_outcomes
+from ohmstead.bookings.personal_data import BOOKINGS
 from ohmstead.charging import endpoints as transactions
+from ohmstead.charging import users_endpoints as users_sessions
 from ohmstead.charging.figures import RunningFigures
 from ohmstead.charging.jobs import meter_values
+from ohmstead.charging.personal_data import CHARGING
 from ohmstead.core import docs, downloads, migrations
 from ohmstead.core.clock import Clock, SystemClock
 from ohmstead.core.config import Settings
+from ohmstead.core.cors import allow_origins
 from ohmstead.core.db import Database
 from ohmstead.core.errors import DomainError, StartupError
 from ohmstead.core.files import Files
@@ -67,10 +89,12 @@ from ohmstead.fleet.local_lists import endpoints as local_lists
 from ohmstead.fleet.local_lists import keeping as local_lists_keeping
 from ohmstead.fleet.onboarding import stickers_endpoints as stickers
 from ohmstead.fleet.onboarding import tables_endpoints as tables
+from ohmstead.fleet.personal_data import FLEET
 from ohmstead.gateway import endpoints as ocpp
 from ohmstead.gateway.http_protocol import HttpProtocol
 from ohmstead.gateway.jobs import messages
 from ohmstead.gateway.neighbours import Neighbours
+from ohmstead.gateway.personal_data import MESSAGES
 from ohmstead.gateway.protocol import protocol_class
 from ohmstead.gateway.server import Gateway
 from ohmstead.insights import diagnosis_endpoints as diagnosis
@@ -79,12 +103,15 @@ from ohmstead.insights.log_tail import LogTail
 from ohmstead.insights.snapshots import SNAPSHOTS
 from ohmstead.link.links import Links
 from ohmstead.notifications import endpoints as alerts
+from ohmstead.notifications.personal_data import ALERTS
 from ohmstead.notifications.queries import open_alerts
 from ohmstead.ocpp.v16.schemas import preload
 from ohmstead.stations import chargers_endpoints as chargers
 from ohmstead.stations import commands_endpoints as commands
 from ohmstead.stations import endpoints as stations
+from ohmstead.stations import photos_endpoints as photos
 from ohmstead.stations.outcomes import Commands, Outcomes
+from ohmstead.stations.personal_data import STATIONS
 from ohmstead.worker import Worker, create_jobs
 
 logger = structlog.stdlib.get_logger(__name__)
@@ -96,10 +123,25 @@ ROUTERS = (
     health.router,
     docs.router,
     auth.router,
+    sessions.router,
+    passwords.router,
+    second_factor.router,
+    oidc.router,
+    oidc_identities.router,
+    oidc_providers.router,
     users.router,
+    users_sessions.router,
     businesses.router,
+    businesses_requests.router,
+    invites.router,
+    operators.router,
+    verification.router,
+    cards.router,
+    drivers.router,
+    vehicles.router,
     id_tags.router,
     stations.router,
+    photos.router,
     chargers.router,
     commands.router,
     configuration.router,
@@ -114,8 +156,11 @@ ROUTERS = (
     stickers.router,
     ocpp.router,
     alerts.router,
+    api_keys.router,
     mail.router,
     audit.router,
+    personal_data.admin_router,
+    personal_data.own_router,
     firmware.router,
     firmware_updates.router,
     diagnostics.router,
@@ -138,7 +183,11 @@ and `/api/live` tells what happens while it happens.
 TAGS = {
     "Auth": "Signing in, and who am I.",
     "Businesses": "The owners of stations, chargers and id tags.",
+    "Drivers": "Registration, profiles, vehicles and cards of those who charge.",
+    "Operators": "Who works at which stations of a business.",
     "Users": "Who there is, and who may act where.",
+    "API keys": "What machines sign in with.",
+    "Identity providers": "Where else people may sign in.",
     "Stations": "Places with chargers.",
     "Chargers": "Charging stations that speak OCPP, their connectors and what they reported.",
     "Commands": "What a charger is asked to do; the answer is the charger's own.",
@@ -150,6 +199,7 @@ TAGS = {
     "Transactions": "Charging sessions with their meter values.",
     "OCPP": "What went over the wire, and who was let in or not.",
     "Audit": "Who changed what, when and why.",
+    "Personal data": "All that is kept about a person: given out, and erased.",
     "Mail": "What was written to people, and whether it went out.",
     "Diagnostics": "Files that chargers were asked for: diagnostics and logs.",
     "Firmware": "Images, and the updates of chargers by them.",
@@ -159,6 +209,9 @@ TAGS = {
     "Alerts": "What an operator should look at.",
     "Operations": "How the server is: for load balancers and Prometheus.",
 }
+
+PERSONAL_DATA = (CHARGING, BOOKINGS, FLEET, STATIONS, ALERTS, MESSAGES, MAIL, AUDIT, ACCOUNTS)
+"""Who has something about persons, as erased in turn: the accounts, which say what to look for, last."""
 
 
 def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
@@ -186,14 +239,17 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     app.state.commands = Commands(database, app.state.links, app.state.clock, outcomes_of_commands(settings))
     app.state.files = Files(settings, database, app.state.clock)
     app.state.kinds = dict(KINDS)
+    app.state.personal_data = PersonalData([*PERSONAL_DATA])
     means = Means(database, app.state.commands, settings, app.state.clock, app.state.files)
     app.state.campaigns = Dispatcher(means, app.state.kinds)
     app.state.figures = RunningFigures()
+    app.state.issuers = Issuers(settings.outbound_allow, app.state.clock)
     database.session_info.update(
         jobs=app.state.jobs,
         figures=app.state.figures,
         clock=app.state.clock,
-        person_keys=PersonKeys(settings.signing_key),
+        issuers=app.state.issuers,
+        person_keys=PersonKeys(*settings.signing_keys),
     )
     install_error_handlers(app)
     check_routes(routes())
@@ -201,7 +257,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
         app.include_router(router)
     app.add_api_route("/ocpp/{charge_point_id:path}", _no_upgrade, include_in_schema=False)
     longer = (PATH_OF_UPLOADS, settings.upload_max_bytes + FORM_SLACK)
-    app.add_middleware(RequestScope, max_body=MAX_BODY, uploads=longer)
+    allow_origins(app, settings.cors_origins)
+    https = settings.public_url.startswith("https://")
+    app.add_middleware(RequestScope, max_body=MAX_BODY, uploads=longer, https=https)
     return app
 
 
@@ -282,6 +340,7 @@ class Server:
             files=app.state.files,
             campaigns=app.state.campaigns,
             live=app.state.live,
+            personal_data=app.state.personal_data,
         )
         app.state.gateway = self.gateway
         app.state.worker = self.worker

@@ -44,6 +44,8 @@ app = typer.Typer(
 )
 user_app = typer.Typer(help="Manage users.", no_args_is_help=True, rich_markup_mode="rich")
 app.add_typer(user_app, name="user")
+audit_app = typer.Typer(help="Look after the audit trail.", no_args_is_help=True, rich_markup_mode="rich")
+app.add_typer(audit_app, name="audit")
 
 
 def main() -> None:
@@ -268,7 +270,54 @@ async def _create_user(settings: Settings, person: dict[str, Any], business: str
                 found = await businesses.find_business(session, business)
                 made = found or (await businesses.make_business(session, business, "UTC", clock.now())).id
                 person["backoffice_id"] = made
-            await service.create_user(session, **person)
+            user = await service.create_user(session, **person)
+            by = launch.load("ohmstead.core.acting").Acting(kind="system", id="ohmstead user create")
+            await launch.load("ohmstead.accounts.audit").record(
+                session,
+                "user.created",
+                entity="user",
+                entity_id=user.id,
+                after={"role": user.role, "status": user.status},
+                backoffice_id=user.backoffice_id,
+                by=by,
+            )
+    finally:
+        await database.close()
+
+
+@audit_app.command("verify", epilog=_examples("ohmstead audit verify", "ohmstead audit verify --json"))
+def verify_audit(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+) -> None:
+    """Check that nobody changed or removed what the audit trail says. Exit code 1 when somebody did.
+
+    Keep the last digest somewhere else: with it, also a trail that was cut off at its end is noticed.
+    """
+    with readable_faults(), launch.database(Settings.load()) as settings:
+        launch.require_schema(settings)
+        with working("Checking"):
+            verdict = launch.run(_verify_audit(settings))
+    if as_json:
+        out.print_json(data={name: getattr(verdict, name) for name in verdict.__slots__})
+    else:
+        out.print(
+            f"{verdict.entries} entries under {verdict.seals} seals; {verdict.unsealed} not sealed yet."
+        )
+        out.print(f"last digest {verdict.head}", markup=False, soft_wrap=True)
+        for fault in verdict.faults:
+            say_fault(f"{fault[:1].upper()}{fault[1:]}.")
+        if not verdict.faults:
+            out.print("The chain holds: nothing was changed or removed.")
+    if verdict.faults:
+        raise typer.Exit(FAILED)
+
+
+async def _verify_audit(settings: Settings) -> Any:
+    seals = launch.load("ohmstead.accounts.audit_seals")
+    database = launch.load("ohmstead.core.db").Database(settings.postgres_url)
+    try:
+        async with database.session() as session:
+            return await seals.verify(session)
     finally:
         await database.close()
 

@@ -8,6 +8,9 @@ from procrastinate import Blueprint, JobContext, builtin_tasks
 from procrastinate.jobs import Status
 
 from ohmstead.accounts import audit_jobs as audit
+from ohmstead.accounts import mailed_tokens_jobs as mailed_tokens
+from ohmstead.accounts import personal_data_jobs as personal_data
+from ohmstead.accounts import sign_in_jobs as sign_in
 from ohmstead.bookings import reservations_jobs as reservations
 from ohmstead.charging import jobs as charging
 from ohmstead.core import files
@@ -77,7 +80,10 @@ for namespace, blueprint in (
     (alerts.NAMESPACE, alerts.blueprint),
     (stations.NAMESPACE, stations.blueprint),
     (mail.NAMESPACE, mail.blueprint),
+    (sign_in.NAMESPACE, sign_in.blueprint),
     (audit.NAMESPACE, audit.blueprint),
+    (mailed_tokens.NAMESPACE, mailed_tokens.blueprint),
+    (personal_data.NAMESPACE, personal_data.blueprint),
     (energy.NAMESPACE, energy.blueprint),
     (onboarding.NAMESPACE, onboarding.blueprint),
     (diagnosis.NAMESPACE, diagnosis.blueprint),

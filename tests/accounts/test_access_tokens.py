@@ -1,4 +1,5 @@
 import base64
+import hmac
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from joserfc import jws, jwt
 from joserfc.jwk import OctKey
 
-from ohmstead.accounts.access_tokens import issue, read
+from ohmstead.accounts.access_tokens import issue, key_id, read
 from ohmstead.accounts.models import Role, User
 from ohmstead.accounts.passwords import derive_key
 from ohmstead.core.config import Settings
@@ -42,7 +43,13 @@ def coded(value: Any) -> str:
 
 def signed(claims: dict[str, Any], key: bytes = RIGHT_KEY, **header: Any) -> str:
     algorithm = header.get("alg", "HS256")
-    return jwt.encode({"alg": "HS256", **header}, claims, OctKey.import_key(key), algorithms=[algorithm])
+    header = {"alg": "HS256", "kid": key_id("k" * 40), **header}
+    return jwt.encode(
+        {name: value for name, value in header.items() if value is not ...},
+        claims,
+        OctKey.import_key(key),
+        algorithms=[algorithm],
+    )
 
 
 def good_claims(**changes: Any) -> dict[str, Any]:
@@ -132,6 +139,9 @@ class TestRead:
             {"sub": "admin"},
             {"sub": 7},
             {"sub": ""},
+            {"sid": "no id"},
+            {"sid": 7},
+            {"sid": None},
         ],
         ids=str,
     )
@@ -161,9 +171,43 @@ class TestRead:
     @pytest.mark.parametrize("keep_signature", [False, True])
     def test_a_token_without_a_signature_is_refused(self, none: str | None, keep_signature: bool) -> None:
         signature = signed(good_claims()).split(".")[2] if keep_signature else ""
-        token = f"{coded({'alg': none, 'typ': 'JWT'})}.{coded(good_claims())}.{signature}"
+        header = coded({"alg": none, "typ": "JWT", "kid": key_id("k" * 40)})
+        token = f"{header}.{coded(good_claims())}.{signature}"
         with pytest.raises(Unauthenticated):
             read(SETTINGS, token, NOW)
+
+    @pytest.mark.parametrize(
+        "kid", [..., "", None, 7, "another", "../../dev/null", "' OR 1=1", ["k"], key_id("x" * 40)], ids=str
+    )
+    def test_a_token_that_names_no_key_of_ours_is_refused(self, kid: Any) -> None:
+        token = signed(good_claims())
+        header = {"alg": "HS256", "kid": kid}
+        head = coded({name: value for name, value in header.items() if value is not ...})
+        mac = hmac.digest(RIGHT_KEY, f"{head}.{token.split('.')[1]}".encode(), "sha256")
+        forged = f"{head}.{token.split('.')[1]}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
+        with pytest.raises(Unauthenticated):
+            read(SETTINGS, forged, NOW)
+
+    def test_a_key_that_the_token_brings_along_is_not_used(self) -> None:
+        own = OctKey.import_key(b"x" * 32)
+        with pytest.raises(Unauthenticated):
+            read(SETTINGS, signed(good_claims(), key=b"x" * 32, jwk=own.as_dict()), NOW)
+
+    def test_the_key_before_the_present_one_is_believed_as_long_as_it_is_named(self) -> None:
+        user = a_user()
+        old = issue(SETTINGS, user, NOW)
+        turned = Settings.load(environment="test", secret_key="n" * 40, secret_key_previous="k" * 40)
+        assert read(turned, old, NOW).user_id == user.id
+        assert read(turned, issue(turned, user, NOW), NOW).user_id == user.id
+        with pytest.raises(Unauthenticated):
+            read(SETTINGS, issue(turned, user, NOW), NOW)  # what is new is signed with the new key alone
+        with pytest.raises(Unauthenticated):
+            read(Settings.load(environment="test", secret_key="n" * 40), old, NOW)
+
+    def test_a_token_names_the_session_that_it_was_given_in(self) -> None:
+        session = uuid4()
+        assert read(SETTINGS, issue(SETTINGS, a_user(), NOW, session), NOW).session_id == session
+        assert read(SETTINGS, issue(SETTINGS, a_user(), NOW), NOW).session_id is None
 
     def test_claims_that_were_changed_after_signing_are_refused(self) -> None:
         header, _, signature = issue(SETTINGS, a_user(), NOW).split(".")
@@ -194,4 +238,5 @@ class TestRead:
 
 
 def _resigned(payload: str) -> str:
-    return jws.serialize_compact({"alg": "HS256"}, payload, OctKey.import_key(RIGHT_KEY))
+    header = {"alg": "HS256", "kid": key_id("k" * 40)}
+    return jws.serialize_compact(header, payload, OctKey.import_key(RIGHT_KEY))

@@ -17,14 +17,17 @@ from tests.conftest import NOW, FrozenClock
 from tests.running import RunningServer
 from tests.world import World
 
-from ohmstead.accounts.audit import record
+from ohmstead.accounts.audit import record, record_row, state
 from ohmstead.accounts.audit_models import AuditEntry
 from ohmstead.accounts.audit_seals import seal_next, verify
 from ohmstead.accounts.models import Role
 from ohmstead.accounts.person_keys import forget
+from ohmstead.charging.models import ClosedBy
+from ohmstead.charging.service import close_session
 from ohmstead.core.acting import Acting, acting_as
 from ohmstead.core.db import Database
 from ohmstead.core.spreadsheets import cell_text, safe_cell
+from ohmstead.stations import credentials
 
 MAYA = Acting(
     kind="user",
@@ -87,12 +90,116 @@ class TestRecording:
             after={"password_hash": "h2", "name": "y", "nested": {"token": "t0ken"}},
         )
         [entry] = await entries(db)
-        assert entry.after == {"name": "y", "nested": {"token": "***"}}
+        assert entry.before == {"name": "x", "password_hash": "***"}
+        assert entry.after == {"name": "y", "password_hash": "***", "nested": {"token": "***"}}
 
     async def test_nobody_in_particular_is_the_system(self, db: Database) -> None:
         await write(db, who=Acting())
         [entry] = await entries(db)
         assert (entry.actor_kind, entry.actor_id, entry.actor_personal) == ("system", None, None)
+
+
+class TestRows:
+    async def test_a_row_that_changed_says_what_was_and_what_is(self, db: Database, world: World) -> None:
+        station = await world.station(name="A", city="Kandy")
+        async with db.session() as session:
+            session.add(station)
+            before = state(station)
+            station.name = "B"
+            await record_row(session, "station.updated", station, before)
+        [entry] = await entries(db)
+        assert (entry.entity, entry.entity_id) == ("station", str(station.id))
+        assert (entry.before, entry.after) == ({"name": "A"}, {"name": "B"})
+        assert (entry.backoffice_id, entry.station_id) == (station.backoffice_id, station.id)
+
+    async def test_one_that_did_not_change_is_not_worth_an_entry_unless_there_is_more_to_say(
+        self, db: Database, world: World
+    ) -> None:
+        station = await world.station()
+        async with db.session() as session:
+            await record_row(session, "station.updated", station, state(station))
+        assert await entries(db) == []
+        async with db.session() as session:
+            await record_row(session, "station.updated", station, state(station), also={"chargers": 2})
+        [entry] = await entries(db)
+        assert (entry.before, entry.after) == ({}, {"chargers": 2})
+
+    async def test_one_that_is_made_or_deleted_is_there_whole_without_what_is_empty(
+        self, db: Database, world: World
+    ) -> None:
+        charger = await world.charger(password_hash="HASH")
+        async with db.session() as session:
+            await record_row(session, "charger.created", charger)
+            await record_row(session, "charger.deleted", charger, gone=True)
+        made, deleted = await entries(db)
+        assert made.before is None
+        assert deleted.after is None
+        assert made.after == deleted.before
+        assert made.after is not None
+        assert (made.after["id"], made.after["password_hash"]) == (charger.id, "***")
+        assert "vendor" not in made.after
+
+    async def test_what_tells_of_a_person_goes_under_its_key(
+        self, db: Database, client: httpx.AsyncClient, world: World
+    ) -> None:
+        admin = await world.admin()
+        made = {"id_tag": "MARKERTAG", "owner": "Asha Markerson"}
+        assert (await client.post("/api/admin/id-tags", json=made, headers=admin.headers)).is_success
+        change = {"owner": "Ravi Markerson", "status": "Blocked"}
+        path = "/api/admin/id-tags/MARKERTAG"
+        assert (await client.put(path, json=change, headers=admin.headers)).is_success
+        async with db.session() as session:
+            query = text("SELECT string_agg(entry::text, '') FROM accounts_audit_entry entry")
+            assert "Marker" not in str(await session.scalar(query))
+        shown = (await client.get("/api/admin/audit", headers=admin.headers)).json()["items"]
+        assert [one["personal"] for one in shown] == [
+            {"before": {"owner": "Asha Markerson"}, "after": {"owner": "Ravi Markerson"}},
+            {"after": made},
+        ]
+        assert (shown[0]["before"], shown[0]["after"]) == ({"status": "Accepted"}, {"status": "Blocked"})
+
+
+class TestWhoDidIt:
+    async def test_a_session_that_a_rule_closed_was_closed_by_the_job_of_that_rule(
+        self, db: Database, world: World
+    ) -> None:
+        row = await world.session(await world.charger())
+        with acting_as(Acting(kind="system", id="charging:close_stale")):
+            async with db.session() as session:
+                await close_session(
+                    session, row.id, reason="ConnectorAvailable", closed_by=ClosedBy.RULE, now=NOW
+                )
+        [entry] = await entries(db)
+        assert (entry.action, entry.entity_id, entry.reason) == (
+            "session.closed",
+            str(row.id),
+            "ConnectorAvailable",
+        )
+        assert (entry.actor_kind, entry.actor_id) == ("system", "charging:close_stale")
+        assert entry.before is not None
+        assert entry.after is not None
+        assert (entry.before["status"], entry.after["status"]) == ("Active", "Completed")
+        assert (entry.after["closed_by"], entry.station_id) == ("rule", row.station_id)
+
+    async def test_a_password_that_a_charger_took_over_was_changed_by_the_charger(
+        self, db: Database, world: World
+    ) -> None:
+        charger = await world.charger(password_hash="old")
+        async with db.session() as session:
+            await credentials.offer(session, charger.id, "new", NOW)
+            await credentials.accepted(session, charger.id, "new", NOW)
+        [entry] = await entries(db)
+        assert (entry.action, entry.entity_id) == ("charger.password_changed", charger.id)
+        assert (entry.actor_kind, entry.actor_id) == ("charger", charger.id)
+        assert (entry.before, entry.after) == (None, None)
+
+    async def test_what_is_done_in_the_name_of_another_keeps_the_request(self, db: Database) -> None:
+        with acting_as(MAYA):
+            async with db.session() as session:
+                by = Acting(kind="charger", id="CP1")
+                await record(session, "diagnostics.received", entity="diagnostics", entity_id=1, by=by)
+        [entry] = await entries(db)
+        assert (entry.actor_kind, entry.actor_id, entry.request_id) == ("charger", "CP1", "request-1")
 
 
 class TestAppendOnly:

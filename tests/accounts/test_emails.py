@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohmstead.accounts.emails import normalise_email
+from ohmstead.accounts.emails import new_email, normalise_email
 from ohmstead.core.errors import Invalid
 
 
@@ -40,3 +40,30 @@ class TestNormaliseEmail:
         except Invalid:
             return  # a generated address may have a part that our package takes for none
         assert normalise_email(once) == once == once.lower()
+
+
+class TestNewEmail:
+    @pytest.mark.parametrize(
+        "typed",
+        [
+            "maya@volt.co",
+            "Jos\u00e9@example.com",
+            "\u0438\u0432\u0430\u043d@\u043f\u0440\u0438\u043c\u0435\u0440.com",
+        ],
+    )
+    def test_one_script_is_as_good_as_another(self, typed: str) -> None:
+        assert new_email(typed) == normalise_email(typed)
+
+    @pytest.mark.parametrize(
+        "typed",
+        [
+            "m\u0430ya@volt.co",  # a Cyrillic a
+            "\u0440\u0430\u0443\u0440\u0430\u04cf@volt.co",  # all Cyrillic, before a Latin domain
+            "maya@v\u03bflt.co",  # a Greek o
+            "\uff4daya@volt.co",  # a full-width m
+        ],
+    )
+    def test_one_that_looks_like_another_is_refused(self, typed: str) -> None:
+        with pytest.raises(Invalid) as refused:
+            new_email(typed)
+        assert refused.value.fields["email"]

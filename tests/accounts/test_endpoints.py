@@ -10,10 +10,12 @@ from fastapi import FastAPI
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from tests.accounts.conftest import OpenSessions
+from tests.accounts.people import trail
 from tests.conftest import FrozenClock
 from tests.world import SignedIn, World
 
 from ohmstead.accounts import access_tokens, passwords
+from ohmstead.accounts.drivers_models import Driver
 from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role, User, UserStatus
 from ohmstead.accounts.passwords import HashingThread, hash_password
 from ohmstead.core.config import Settings
@@ -48,6 +50,7 @@ class TestLogin:
         assert answer.headers["cache-control"] == "no-store"
         body = answer.json()
         token = body.pop("accessToken")
+        body.pop("sessionId")
         assert body == {
             "tokenType": "Bearer",
             "expiresIn": settings.jwt_minutes * 60,
@@ -57,6 +60,13 @@ class TestLogin:
             "role": "Operator",
             "backofficeId": str(business.id),
             "operatorStationIds": [str(station.id)],
+            "status": "Active",
+            "driverId": None,
+            "ownerNIC": None,
+            "mustChangePassword": False,
+            "secondFactorMissing": False,
+            "refreshToken": None,
+            "refreshExpiresAt": None,
         }
         me = await client.get("/api/auth/me", headers={"Authorization": f"Bearer {token}"})
         assert me.json()["userId"] == str(user.id)
@@ -187,6 +197,45 @@ class TestLogin:
         clock.advance(300)
         assert (await login(client, user.email)).status_code == 200
 
+    async def test_a_driver_signs_in_by_its_nic_in_any_case_and_is_told_who_it_is(
+        self, client: httpx.AsyncClient, world: World, with_password: MakeUser
+    ) -> None:
+        user = await with_password(Role.EV_OWNER)
+        await world.add(Driver(user_id=user.id, nic="861234567V"))
+        body = (await login(client, " 861234567v ")).json()
+        assert (body["ownerNIC"], body["driverId"], body["status"]) == ("861234567V", str(user.id), "Active")
+        for unknown in ("861234567X", "8" * 200, "nul\x00"):
+            assert (await login(client, unknown)).json()["error"] == "WrongCredentials"
+
+    async def test_an_account_is_one_whatever_it_is_named_by_and_its_lock_is_written_down(
+        self, client: httpx.AsyncClient, world: World, with_password: MakeUser, db: Database
+    ) -> None:
+        user = await with_password(Role.EV_OWNER)
+        await world.add(Driver(user_id=user.id, nic="861234568V"))
+        for number in range(10):
+            name = user.email if number % 2 else "861234568V"
+            assert (await login(client, name, "wrong password")).status_code == 401
+            assert (await login(client, "nobody@example.com", "wrong password")).status_code == 401
+        assert (await login(client, user.email)).status_code == 429
+        assert await trail(db, user.id) == await trail(db, "unknown") == ["user.locked_out"]
+
+    async def test_a_password_that_changes_while_it_is_checked_lets_nobody_in(
+        self,
+        client: httpx.AsyncClient,
+        with_password: MakeUser,
+        db: Database,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        user = await with_password()
+
+        async def verify(password: str, stored: str | None) -> bool:
+            async with db.session() as session:
+                await session.execute(update(User).where(User.id == user.id).values(password_hash="new"))
+            return True
+
+        monkeypatch.setattr(passwords, "verify", verify)
+        assert (await login(client, user.email)).json()["error"] == "WrongCredentials"
+
     async def test_a_right_password_forgets_the_wrong_ones(
         self, client: httpx.AsyncClient, with_password: MakeUser
     ) -> None:
@@ -304,7 +353,7 @@ class TestRightsAreReadFromTheRow:
     async def test_a_deactivated_user_is_out_at_once(
         self, client: httpx.AsyncClient, world: World, db: Database
     ) -> None:
-        user = await world.user(Role.EV_OWNER)
+        user = await world.user(Role.OPERATOR)
         async with db.session() as session:
             await session.execute(
                 update(User).where(User.id == user.id).values(status=UserStatus.DEACTIVATED)
@@ -356,5 +405,5 @@ class TestDocumentation:
     async def test_the_documentation_has_an_authorize_button(self, app: FastAPI) -> None:
         schema = app.openapi()
         assert schema["components"]["securitySchemes"]["AccessToken"]["scheme"] == "bearer"
-        assert schema["paths"]["/api/auth/me"]["get"]["security"] == [{"AccessToken": []}]
+        assert schema["paths"]["/api/auth/me"]["get"]["security"] == [{"AccessToken": []}, {"ApiKey": []}]
         assert "security" not in schema["paths"]["/api/auth/login"]["post"]

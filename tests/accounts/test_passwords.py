@@ -110,6 +110,11 @@ class TestSecretsOfOurs:
         assert not secret_matches("s3creT", stored, KEY)
         assert not secret_matches("s3cret", stored, KEY + "x")
 
+    def test_a_secret_matches_under_each_live_key(self) -> None:
+        stored = secret_hash("s3cret", "old")
+        assert secret_matches("s3cret", stored, KEY, "old")
+        assert not secret_matches("s3cret", stored, KEY)
+
     def test_nothing_matches_where_no_secret_is_kept(self) -> None:
         assert not secret_matches("", None, KEY)
         assert not secret_matches("", "", KEY)

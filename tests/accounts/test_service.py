@@ -15,7 +15,7 @@ from ohmstead.core.config import Settings, SettingsError
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Conflict, Invalid
 
-PASSWORD = "Secret123"
+PASSWORD = "brass-kettle-9"
 
 
 def with_admin(email: str = "Root@Example.com", password: str = PASSWORD) -> Settings:
@@ -77,6 +77,7 @@ class TestCreateUser:
         [
             ({"email": "no address"}, "email"),
             ({"password": "1234567"}, "password"),
+            ({"password": "12345678"}, "password"),
             ({"station_ids": [uuid4()]}, "operator_station_ids"),
             ({"backoffice_id": uuid4()}, "backoffice_id"),
         ],
@@ -85,7 +86,7 @@ class TestCreateUser:
         self, session: AsyncSession, world: World, change: dict[str, Any], field: str
     ) -> None:
         good: dict[str, Any] = {
-            "email": "a@b.de", "password": "12345678", "role": Role.BACKOFFICE,
+            "email": "a@b.de", "password": PASSWORD, "role": Role.BACKOFFICE,
             "backoffice_id": (await world.backoffice()).id,
         }  # fmt: skip
         with pytest.raises(Invalid) as refused:
@@ -96,12 +97,12 @@ class TestCreateUser:
     async def test_a_constraint_without_a_refusal_is_not_hidden(
         self, session: AsyncSession, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("ohmstead.accounts.service.hash_password", _no_hash)
+        monkeypatch.setattr("ohmstead.accounts.service.hash_new_password", _no_hash)
         with pytest.raises(IntegrityError):
             await create_user(session, email="a@b.de", password=PASSWORD, role=None)  # type: ignore[arg-type] # on purpose
 
 
-async def _no_hash(_: str) -> str:
+async def _no_hash(*_: str) -> str:
     return "hash"
 
 

@@ -46,10 +46,15 @@ class TestListUsers:
         assert body["items"][1] == {
             "id": str(owner.id),
             "email": "b@b.de",
+            "name": None,
+            "phone": None,
+            "nic": None,
             "role": "EvOwner",
             "status": "Active",
             "backoffice_id": None,
             "operator_station_ids": [],
+            "second_factor": False,
+            "invited": False,
             "last_login_at": None,
         }
 
@@ -134,7 +139,7 @@ class TestChangeUser:
     async def test_a_deactivated_user_is_out_and_comes_back_when_activated(
         self, client: httpx.AsyncClient, world: World, db: Database
     ) -> None:
-        admin, owner = await world.admin(), await world.user(Role.EV_OWNER)
+        admin, owner = await world.admin(), await world.user(Role.OPERATOR)
         async with db.session() as session:
             change = update(User).where(User.id == owner.id)
             await session.execute(change.values(password_hash=await hash_password("Secret123")))
@@ -192,7 +197,13 @@ class TestChangeUser:
             ({"operator_station_ids": None}, "operator_station_ids"),
             ({"operator_station_ids": ["x"]}, "operator_station_ids.0"),
             ({"operator_station_ids": [str(UUID(int=n)) for n in range(1001)]}, "operator_station_ids"),
-            ({"role": "SystemAdmin"}, "role"),
+            ({"role": "King"}, "role"),
+            ({"role": None}, "role"),
+            ({"role": "Operator"}, "backoffice_id"),
+            ({"backoffice_id": str(UUID(int=1))}, "backoffice_id"),
+            ({"role": "Backoffice", "backoffice_id": str(UUID(int=1))}, "backoffice_id"),
+            ({"email": "another@x.de"}, "email"),
+            ({"phone": "call me"}, "phone"),
             ({"operator_station_ids": []}, "operator_station_ids"),  # of somebody who is no Operator
         ],
         ids=lambda value: str(value)[:40],

@@ -26,6 +26,7 @@ COMMANDS = [
     ("migrate",),
     ("simulate",),
     ("user", "create"),
+    ("audit", "verify"),
     ("doctor",),
     ("bench",),
 ]

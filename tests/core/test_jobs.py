@@ -7,6 +7,7 @@ import pytest
 from procrastinate import Blueprint
 from sqlalchemy import text
 
+from ohmstead.core.acting import Acting, acting, acting_as
 from ohmstead.core.db import Database
 from ohmstead.core.jobs import Jobs, defer, emit
 
@@ -111,3 +112,22 @@ async def test_the_queue_is_not_read_before_it_is_needed(database: Database, url
 def test_a_subscriber_that_is_no_task_is_found_at_the_start(url: str) -> None:
     with pytest.raises(ValueError, match="test:nobody"):
         Jobs(url, Blueprint(), {"Happened": ["test:nobody"]})
+
+
+async def test_what_a_job_does_is_done_by_the_system_in_its_name(url: str) -> None:
+    seen: list[Acting] = []
+    blueprint = Blueprint()
+
+    @blueprint.task(name="look")
+    async def look() -> None:
+        seen.append(acting())
+
+    registry = Blueprint()
+    registry.add_tasks_from(blueprint, namespace="test")
+    jobs = Jobs(url, registry, {})
+    with acting_as(Acting(kind="user", id="maya")):
+        async with jobs.app.open_async():
+            await jobs.app.configure_task("test:look").defer_async()
+            await jobs.app.run_worker_async(wait=False, install_signal_handlers=False)
+        assert acting().id == "maya"
+    assert seen == [Acting(kind="system", id="test:look")]

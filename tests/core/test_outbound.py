@@ -128,3 +128,12 @@ class TestCalling:
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
         async with web_server(body(b"direct")) as (port, _), outbound_client(HERE) as client:
             assert (await client.get(f"http://127.0.0.1:{port}/")).content == b"direct"
+
+    async def test_where_it_matters_only_an_allowed_network_is_called_without_tls(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with web_server(body(b"inside")) as (port, _), outbound_client(HERE, tls=True) as client:
+            assert (await client.get(f"http://127.0.0.1:{port}/")).content == b"inside"
+            resolving(monkeypatch, ["8.8.8.8"])
+            with pytest.raises(Forbidden, match="https"):
+                await client.get("http://id.example/")

@@ -98,9 +98,11 @@ async def test_a_short_absence_costs_nobody_its_socket(play: Any, monkeypatch: p
 
 
 async def test_a_charger_that_left_meanwhile_is_known_to_be_offline_when_the_database_is_back(
-    play: Any,
+    play: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with play(Stopped) as scene:
+        # However long the database takes to come back, the other one stays.
+        monkeypatch.setattr(gateway_server, "AWAY_GRACE_SECONDS", 60.0)
         world = World(scene.server.database, scene.server.settings, scene.server.app.state.clock)
         gone, stays = [(await world.charger()).id for _ in range(2)]
         async with charger(scene.server.ws, gone) as leaving, charger(scene.server.ws, stays) as staying:

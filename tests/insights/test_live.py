@@ -90,6 +90,16 @@ class TestSigningOn:
             await listener.say(token=driver.token, topics=["sessions"])
             assert (await listener.closed())[0] == 4403
 
+    async def test_who_has_a_temporary_password_changes_that_first(
+        self, live_server: LiveServer, live_world: World
+    ) -> None:
+        boss = await live_world.user(Role.BACKOFFICE, must_change_password=True)
+        async with listening(live_server) as listener:
+            await listener.say(token=boss.token, topics=["sessions"])
+            code, reason = await listener.closed()
+        assert code == 4403
+        assert "password" in reason
+
     async def test_the_database_away(
         self, live_server: LiveServer, owner: SignedIn, monkeypatch: pytest.MonkeyPatch
     ) -> None:

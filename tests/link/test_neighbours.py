@@ -31,7 +31,12 @@ async def test_one_that_serves_the_database_and_cannot_be_heard_is_told(
 ) -> None:
     """As with another REDIS_URL, or another secret key."""
     processes = pair.one.server.processes
-    monkeypatch.setattr(processes, "others", [*processes.others, uuid4()])
-    status, body = await ready(pair.one)
-    assert (status, body["status"]) == (200, "degraded")
-    assert "OHMSTEAD_SECRET_KEY" in body["checks"]["redis"]["detail"]
+
+    async def told() -> str | None:
+        # Again and again: with its next sign of life the process looks itself who the others are.
+        monkeypatch.setattr(processes, "others", [*processes.others, uuid4()])
+        status, body = await ready(pair.one)
+        assert status == 200
+        return str(body["checks"]["redis"]["detail"]) if body["status"] == "degraded" else None
+
+    assert "OHMSTEAD_SECRET_KEY" in await until(told)

@@ -1,18 +1,15 @@
 """Mail over a real SMTP server, and where it stays without one."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from email import message_from_bytes
-from email.message import Message
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
 from pydantic import SecretStr
 from sqlalchemy import select
 from tests.chargers import until
 from tests.gateway.admin import admin_client
+from tests.inbox import Inbox, inbox
 from tests.running import RunningServer, free_port
 from tests.world import World
 
@@ -22,34 +19,7 @@ from ohmstead.mail.models import Mail, MailStatus
 from ohmstead.mail.service import send_mail
 from ohmstead.mail.smtp import MailRefused, MailServerAway, deliver
 
-
-class Inbox:
-    """A mail server that keeps what it takes, and refuses what it is told to."""
-
-    def __init__(self) -> None:
-        self.mails: list[Message] = []
-        self.refuse: dict[str, str] = {}
-
-    async def handle_RCPT(  # noqa: N802 # the names are aiosmtpd's
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        if address in self.refuse:
-            return self.refuse[address]
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        self.mails.append(message_from_bytes(envelope.content or b""))  # type: ignore[arg-type] # bytes unless asked otherwise
-        return "250 taken"
-
-
-@pytest.fixture
-def inbox() -> Iterator[tuple[Inbox, str]]:
-    handler = Inbox()
-    controller = Controller(handler, hostname="127.0.0.1", port=free_port())
-    controller.start()
-    yield handler, f"smtp://127.0.0.1:{controller.port}"
-    controller.stop()
+__all__ = ["inbox"]
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ VALUES: dict[str, Any] = {
     "reason": "Insufficient documents",
     "email": "maya@volt.example",
     "at": "4 May 2026, 12:00 UTC",
+    "card": "Key ring",
 }
 
 

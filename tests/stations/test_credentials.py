@@ -196,6 +196,7 @@ class TestMatching:
     def test_nothing_matches_nothing(self) -> None:
         assert matching(b"", (None,), SECRET) is None
         assert matching(b"", (), SECRET) is None
+        assert matching(b"x", (key_hash("x", "old"),), SECRET, "old") is not None
         assert matching(b"x", (None, key_hash("x", SECRET)), SECRET) is not None
 
     def test_every_new_key_is_another_one_of_40_digits(self) -> None:

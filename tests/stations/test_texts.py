@@ -3,13 +3,13 @@ from pydantic import BaseModel, ValidationError
 
 from ohmstead.core.errors import NotFound
 from ohmstead.core.text import Text
+from ohmstead.core.time_zones import TimeZone
 from ohmstead.stations.parameters import charger_id_of_path
 from ohmstead.stations.texts import (
     Amenities,
     ChargerIdText,
     Country,
     Password,
-    TimeZone,
     WebAddress,
     charger_id_fault,
     country_codes,

@@ -31,10 +31,11 @@ CLOCKS_DIFFER_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class AccessClaims:
-    """What a valid token says: whose it is, and when it ends (aware UTC)."""
+    """What a valid token says: whose it is, when it ends (aware UTC), and in which session it was given."""
 
     user_id: UUID
     expires_at: datetime
+    session_id: UUID | None = None
 
 
 def lifetime(settings: Settings) -> timedelta:
@@ -42,8 +43,11 @@ def lifetime(settings: Settings) -> timedelta:
     return timedelta(minutes=settings.jwt_minutes)
 
 
-def issue(settings: Settings, user: User, now: datetime) -> str:
-    """Return a signed access token for a user, valid from now for `settings.jwt_minutes`."""
+def issue(settings: Settings, user: User, now: datetime, session_id: UUID | None = None) -> str:
+    """Return a signed access token for a user, valid from now for `settings.jwt_minutes`.
+
+    With a `session_id` it ends with that session, whatever its time.
+    """
     moment = int(now.timestamp())
     claims: dict[str, Any] = {
         "iss": ISSUER,
@@ -58,7 +62,16 @@ def issue(settings: Settings, user: User, now: datetime) -> str:
     }
     if len(user.operator_station_ids) <= STATIONS_AT_MOST:
         claims["operatorStationIds"] = [str(station) for station in user.operator_station_ids]
-    return jwt.encode({"alg": ALGORITHM}, claims, _key(settings), algorithms=[ALGORITHM])
+    if session_id is not None:
+        claims["sid"] = str(session_id)
+    key = settings.signing_key
+    header = {"alg": ALGORITHM, "kid": key_id(key)}
+    return jwt.encode(header, claims, _key(key), algorithms=[ALGORITHM])
+
+
+def key_id(key: str) -> str:
+    """Return the name of one of our secrets, which tells nothing of it: the `kid` of its tokens."""
+    return derive_key(key, "access-token-id").hex()[:16]
 
 
 def read(settings: Settings, token: str, now: datetime) -> AccessClaims:
@@ -81,18 +94,36 @@ def read(settings: Settings, token: str, now: datetime) -> AccessClaims:
         jti=essential,
     )
     try:
-        claims = jwt.decode(token, _key(settings), algorithms=[ALGORITHM]).claims
+        keys = {key_id(key): key for key in settings.signing_keys}
+        claims = jwt.decode(token, lambda jws: _named(jws.headers(), keys), algorithms=[ALGORITHM]).claims
         registry.validate(claims)
         user_id, ends = UUID(claims["sub"]), datetime.fromtimestamp(claims["exp"], UTC)
-    except (JoseError, ValueError, OverflowError, OSError, RecursionError) as error:
+        session_id = UUID(claims["sid"]) if "sid" in claims else None
+    except (
+        JoseError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        OSError,
+        RecursionError,
+    ) as error:
         raise _refused() from error
     if ends <= now:  # without the leeway: it is our own clock that said how long
         raise _refused()
-    return AccessClaims(user_id, ends)
+    return AccessClaims(user_id, ends, session_id)
 
 
-def _key(settings: Settings) -> OctKey:
-    return OctKey.import_key(derive_key(settings.signing_key, "access-token"))
+def _named(header: dict[str, Any], keys: dict[str, str]) -> OctKey:
+    """Return the live key that a token names. Only these: a token never brings its key along."""
+    name = header.get("kid")
+    if not isinstance(name, str) or name not in keys:
+        raise ValueError("the token names no key of ours")
+    return _key(keys[name])
+
+
+def _key(key: str) -> OctKey:
+    return OctKey.import_key(derive_key(key, "access-token"))
 
 
 def _refused() -> Unauthenticated:

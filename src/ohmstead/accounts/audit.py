@@ -5,21 +5,29 @@ request. Values that tell of a person are encrypted with the key of that person.
 nothing is hashed here: sealing is a job's work (`audit_seals`).
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.audit_models import AuditEntry
 from ohmstead.accounts.person_keys import PersonKeys
-from ohmstead.core.acting import acting
-from ohmstead.core.clock import Clock
+from ohmstead.core.acting import Acting, acting
+from ohmstead.core.clock import Clock, SystemClock
+from ohmstead.core.db import Base
 from ohmstead.core.http import utc_z
 
 SECRETS = frozenset({"password", "password_hash", "secret", "token", "code", "wrapped"})
 """Members that are never written, whatever somebody hands in: only that they changed."""
+TAGS = frozenset({"id_tag", "parent_id_tag", "id_tags", "idTag", "parentIdTag", "parents", "owner_prefixes"})
+"""An id tag is somebody's: only `personal` may name it."""
+UNTOLD = frozenset({"created_at", "updated_at"})
+"""Columns that an entry says better by its own time."""
 
 
 async def record(
@@ -35,15 +43,17 @@ async def record(
     personal: dict[str, Any] | None = None,
     backoffice_id: UUID | None = None,
     station_id: UUID | None = None,
+    by: Acting | None = None,
 ) -> None:
     """Write an entry. `action` names what was done (`station.updated`), `entity` what it was done to.
 
     Of `before` and `after` only the members that differ are kept. What tells of a person goes into
     `personal`, with whose it is in `person_id`. `backoffice_id` and `station_id` say who may read it.
+    `by` is who did it, where it is not whoever is at work.
     """
-    who = acting()
-    keys: PersonKeys = session.info["person_keys"]
-    clock: Clock = session.info["clock"]
+    here = acting()
+    who = here if by is None else replace(by, request_id=by.request_id or here.request_id)
+    clock: Clock = session.info.get("clock") or SystemClock()
     old, new = differing(before, after)
     entry = AuditEntry(
         at=clock.now(),
@@ -62,43 +72,126 @@ async def record(
         request_id=who.request_id,
     )
     told = {name: value for name, value in (("email", who.email), ("address", who.address)) if value}
-    if told and who.person_id is not None:
+    keys: PersonKeys | None = session.info.get("person_keys")
+    if keys is None and (told or personal):
+        raise LookupError("this unit of work has no keys of persons: see `Database.session_info`")
+    if keys is not None and told and who.person_id is not None:
         entry.actor_person_id = who.person_id
         entry.actor_personal = await keys.encrypt(session, who.person_id, told)
-    if personal and person_id is not None:
-        entry.personal = await keys.encrypt(session, person_id, plain(personal))
+    if keys is not None and personal and person_id is not None:
+        entry.personal = await keys.encrypt(session, person_id, plain(personal, TAGS))
     entry.person_id = person_id
     session.add(entry)
+
+
+def state(row: Base) -> dict[str, Any]:
+    """Return the columns of a row as they are now, to be given to `record_row` after it has changed."""
+    return {
+        column.key: getattr(row, column.key)
+        for column in inspect(type(row)).column_attrs
+        if column.key not in UNTOLD
+    }
+
+
+async def record_row(
+    session: AsyncSession,
+    action: str,
+    row: Base,
+    before: Mapping[str, Any] | None = None,
+    *,
+    gone: bool = False,
+    also: Mapping[str, Any] | None = None,
+    reason: str | None = None,
+    person_id: UUID | None = None,
+    at: Any = None,
+    by: Acting | None = None,
+) -> None:
+    """Write an entry about a row: made, changed (`before` is its `state` from then) or deleted (`gone`).
+
+    Its columns say what it was and is, whose it is, and what tells of a person. One that is as it was is not
+    written down, unless there is something to say beside its columns (`also`). The entity is the first part
+    of the action. `at` says whose it is and at which station where the row itself does not: its charger.
+    """
+    now = state(row)
+    if before is None:
+        now = {name: value for name, value in now.items() if value is not None}
+    elif not also and all(before.get(name) == value for name, value in now.items()):
+        return
+    was, is_now = (now, None) if gone else (before, {**now, **(also or {})})
+    private = {
+        column.key
+        for column in inspect(type(row)).columns
+        if column.info.get("personal") and column.key in now
+    }
+    told = {
+        "before": _told(private, was, is_now),
+        "after": _told(private, is_now, was),
+    }
+    entity = action.partition(".")[0]
+    place = row if at is None else at
+    await record(
+        session,
+        action,
+        entity=entity,
+        entity_id=now["id"],
+        before=_without(was, private),
+        after=_without(is_now, private),
+        reason=reason,
+        person_id=person_id,
+        personal={when: side for when, side in told.items() if side} or None,
+        backoffice_id=getattr(place, "backoffice_id", None),
+        station_id=now["id"] if entity == "station" else getattr(place, "station_id", None),
+        by=by,
+    )
+
+
+def _told(
+    private: set[str], here: Mapping[str, Any] | None, there: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return what tells of a person on one side, and not on the other."""
+    if here is None:
+        return {}
+    return {
+        name: here[name]
+        for name in private
+        if here.get(name) is not None and (there is None or there.get(name) != here[name])
+    }
+
+
+def _without(values: Mapping[str, Any] | None, names: set[str]) -> dict[str, Any] | None:
+    return None if values is None else {name: value for name, value in values.items() if name not in names}
 
 
 def differing(
     before: dict[str, Any] | None, after: dict[str, Any] | None
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """Return what differs between two states, as JSON; a state that is missing stays so."""
-    old = None if before is None else plain(before)
-    new = None if after is None else plain(after)
-    if old is None or new is None:
-        return old, new
-    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    if before is None or after is None:
+        return None if before is None else plain(before), None if after is None else plain(after)
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     return (
-        {name: old[name] for name in names if name in old},
-        {name: new[name] for name in names if name in new},
+        plain({name: before[name] for name in names if name in before}),
+        plain({name: after[name] for name in names if name in after}),
     )
 
 
-def plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Return values as JSON can hold them; of a secret only that it is there."""
+def plain(values: dict[str, Any], shown: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Return values as JSON can hold them; of a secret, and of an id tag, only that it is there.
+
+    Members whose names are in `shown` are not hidden.
+    """
+    hidden = (SECRETS | TAGS) - shown
     return {
-        name: "***" if name in SECRETS and value is not None else _plain(value)
+        name: "***" if name in hidden and value is not None else _plain(value, shown)
         for name, value in values.items()
     }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, shown: frozenset[str]) -> Any:
     if isinstance(value, dict):
-        return plain(value)
+        return plain(value, shown)
     if isinstance(value, list | tuple | set | frozenset):
-        items = [_plain(one) for one in value]
+        items = [_plain(one, shown) for one in value]
         return sorted(items, key=str) if isinstance(value, set | frozenset) else items
     if isinstance(value, datetime):
         return utc_z(value)
@@ -106,4 +199,4 @@ def _plain(value: Any) -> Any:
         return float(value)
     if value is None or isinstance(value, bool | int | float):
         return value
-    return str(value)
+    return str(value).replace("\0", "")  # which a charger may say, and the database cannot keep

@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from ohmstead.accounts.models import Token, TokenStatus
+from ohmstead.accounts.models import Token, TokenStatus, User, UserStatus
+
+STATUS = case((User.status == UserStatus.DEACTIVATED, TokenStatus.BLOCKED), else_=Token.status)
+"""The status of a token in a query that joins its driver (outer): those of a deactivated one are blocked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ async def authorize_token(
     query = (
         select(
             Token.id,
-            Token.status,
+            STATUS.label("status"),
             Token.expires_at,
             Token.parent_id_tag,
             Token.max_concurrent_sessions,
@@ -80,6 +83,7 @@ async def authorize_token(
             parent.status.label("parent_status"),
             parent.expires_at.label("parent_expires_at"),
         )
+        .outerjoin(User, User.id == Token.driver_id)
         .outerjoin(
             parent,
             and_(

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.accounts.audit import record
 from ohmstead.accounts.constraints import refusing
 from ohmstead.accounts.models import Backoffice, BackofficeStatus
 from ohmstead.core.errors import Conflict
@@ -19,28 +20,47 @@ async def make_business(session: AsyncSession, name: str, time_zone: str, now: d
     row = Backoffice(
         id=uuid4(), name=name, time_zone=time_zone, status=BackofficeStatus.ACTIVE, created_at=now
     )
-    taken = Conflict(
-        f"There is a business called {name} already. Choose another name.",
-        code="BackofficeExists",
-        fields={"name": "is taken"},
-    )
-    async with refusing(session, {"uq_accounts_backoffice_name": taken}):
+    async with refusing(session, {"uq_accounts_backoffice_name": name_taken(name, "name")}):
         session.add(row)
+    await record(
+        session,
+        "backoffice.created",
+        entity="backoffice",
+        entity_id=row.id,
+        after={"name": row.name, "time_zone": row.time_zone},
+        backoffice_id=row.id,
+    )
     return row
 
 
+def name_taken(name: str, field: str) -> Conflict:
+    """Return the refusal of a name that another business has; `field` is the input that held it."""
+    return Conflict(
+        f"There is a business called {name} already. Choose another name.",
+        code="BackofficeExists",
+        fields={field: "is taken"},
+    )
+
+
 async def find_business(session: AsyncSession, name: str) -> UUID | None:
-    """Return the id of the business with this name, in any case."""
-    query = select(Backoffice.id).where(func.lower(Backoffice.name) == name.strip().lower())
-    return await session.scalar(query.order_by(Backoffice.created_at).limit(1))
+    """Return the id of the business at work that has this name, in any case."""
+    query = select(Backoffice.id).where(
+        func.lower(Backoffice.name) == name.strip().lower(), Backoffice.status == BackofficeStatus.ACTIVE
+    )
+    return await session.scalar(query)
 
 
 async def first_business(session: AsyncSession, now: datetime) -> UUID:
-    """Return the oldest business: what belongs to none that was named belongs to it.
+    """Return the oldest business at work: what belongs to none that was named belongs to it.
 
     A new installation has none yet; then one is made, and two that need it at once make one.
     """
-    query = select(Backoffice.id).order_by(Backoffice.created_at, Backoffice.id).limit(1)
+    query = (
+        select(Backoffice.id)
+        .where(Backoffice.status == BackofficeStatus.ACTIVE)
+        .order_by(Backoffice.created_at, Backoffice.id)
+        .limit(1)
+    )
     found = await session.scalar(query)
     if found is not None:
         return found

@@ -2,10 +2,9 @@
 
 from typing import Annotated
 from uuid import UUID
-from zoneinfo import available_timezones
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints
 from sqlalchemy import select
 
 from ohmstead.accounts.access import Caller
@@ -16,6 +15,7 @@ from ohmstead.core.http import Now, Schema, UnitOfWork, UtcTime
 from ohmstead.core.openapi import refuses
 from ohmstead.core.paging import Order, Page, Paging, containing, text_key, time_key, uuid_key
 from ohmstead.core.text import Text
+from ohmstead.core.time_zones import TimeZone
 
 router = APIRouter(prefix="/api/admin/backoffices", tags=["Businesses"])
 
@@ -32,14 +32,7 @@ class BusinessIn(Schema):
     """A new business; only its name is needed."""
 
     name: Name = Field(examples=["VoltCo"])
-    time_zone: str = Field(default="UTC", max_length=64, examples=["Asia/Colombo"])
-
-    @field_validator("time_zone")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        if value not in available_timezones():
-            raise ValueError("must be an IANA time zone such as Europe/Berlin")
-        return value
+    time_zone: TimeZone = Field(default="UTC", examples=["Asia/Colombo"])
 
 
 class BusinessOut(Schema):

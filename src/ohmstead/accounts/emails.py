@@ -1,5 +1,7 @@
 """E-mail addresses as names to sign in with: one spelling for each."""
 
+import unicodedata
+
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 
 from ohmstead.core.errors import Invalid
@@ -23,3 +25,25 @@ def normalise_email(text: str) -> str:
             "This is not an e-mail address. Write it like name@example.com.", fields={"email": str(error)}
         ) from error
     return valid.normalized.lower()
+
+
+def new_email(text: str) -> str:
+    """Return the one spelling of an address that is to become somebody's name here.
+
+    Raises `Invalid` for what is no address, and for one that looks like another: letters of two scripts
+    (a Cyrillic a among Latin ones), or letters that are only another form of plain ones. The last label
+    counts for no script: `.com` stands behind every alphabet.
+    """
+    address = normalise_email(text)
+    local, _, domain = address.rpartition("@")
+    scripts = {_script(letter) for letter in local + domain.rpartition(".")[0] if letter.isalpha()}
+    if len(scripts) > 1 or unicodedata.normalize("NFKC", address) != address:
+        fault = "mixes letters of several scripts, which makes it look like another address"
+        raise Invalid(f"The e-mail address {fault}.", fields={"email": fault})
+    return address
+
+
+def _script(letter: str) -> str:
+    """Return the script of a letter, by the first word of its name in Unicode."""
+    script = unicodedata.name(letter, "?").split()[0]
+    return "CJK" if script in {"HIRAGANA", "KATAKANA", "HANGUL"} else script

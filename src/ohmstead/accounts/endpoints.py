@@ -1,14 +1,20 @@
-"""Signing in, and who am I. Refresh tokens, second factors and API keys join here and in `access`."""
+"""Signing in, and who am I."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 
 from ohmstead.accounts.access import Caller, principal_of
-from ohmstead.accounts.models import UserStatus
+from ohmstead.accounts.limits import Subject, limited
+from ohmstead.accounts.lockout import SignInAttempts
+from ohmstead.accounts.models import Role, UserStatus
+from ohmstead.accounts.principal import Debt
 from ohmstead.accounts.queries import user_with_business
-from ohmstead.accounts.schemas import Profile, SignedIn, SignIn
-from ohmstead.accounts.sign_in import SignInAttempts, sign_in
+from ohmstead.accounts.refresh_cookies import client_of, handed_over
+from ohmstead.accounts.schemas import Profile
+from ohmstead.accounts.sign_in import SignedInUser, finish_sign_in, sign_in
+from ohmstead.accounts.sign_in_schemas import SecondStep, SignedIn, SignIn
+from ohmstead.core.config import Settings
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.openapi import refuses
 
@@ -27,44 +33,80 @@ def sign_in_attempts(request: Request) -> SignInAttempts:
 @router.post(
     "/login",
     response_model=SignedIn,
+    dependencies=[limited(Subject.SIGN_IN)],
     responses={
-        **refuses(401, "Wrong credentials, or the account may not act."),
-        **refuses(429, "Too many failed attempts; see `Retry-After`."),
+        **refuses(401, "Wrong credentials, or the account may not act, or a second factor is asked for."),
+        **refuses(429, "Too many attempts; see `Retry-After`."),
     },
 )
 async def login(
     body: SignIn,
     request: Request,
+    response: Response,
     now: Now,
     attempts: Annotated[SignInAttempts, Depends(sign_in_attempts)],
 ) -> SignedIn:
-    """Sign in with e-mail address and password.
+    """Sign in with e-mail address or NIC, and password.
 
     The answer's `accessToken` goes into the header `Authorization: Bearer ...` of every request. A
-    wrong password and an unknown address are answered alike. After ten failures in five minutes
-    from one address, attempts on that account from there have to wait.
+    wrong password and an unknown account are answered alike. After ten failures in five minutes
+    from one address, attempts on that account from there have to wait, each time twice as long.
+
+    Who has a second factor is answered 401 `SecondFactorRequired`; its `detail` is the challenge for
+    `POST /api/auth/login/second-factor`.
     """
     state = request.app.state
-    signed_in = await sign_in(
+    done = await sign_in(
         state.database,
         state.settings,
         attempts,
         username=body.username,
         password=body.password,
-        address=request.client.host if request.client else "",
+        client=client_of(request, body.refresh_token),
         now=now,
     )
-    user = signed_in.user
+    return signed_in_answer(response, state.settings, done)
+
+
+@router.post(
+    "/login/second-factor",
+    response_model=SignedIn,
+    dependencies=[limited(Subject.SIGN_IN)],
+    responses={
+        **refuses(401, "The code is wrong, or the challenge is over."),
+        **refuses(429, "Too many wrong codes; see `Retry-After`."),
+    },
+)
+async def login_second_factor(body: SecondStep, request: Request, response: Response, now: Now) -> SignedIn:
+    """Complete a sign-in with a code of the authenticator app, or with a recovery code."""
+    state = request.app.state
+    done = await finish_sign_in(
+        state.database,
+        state.settings,
+        challenge=body.challenge,
+        code=body.code,
+        client=client_of(request),
+        now=now,
+    )
+    return signed_in_answer(response, state.settings, done)
+
+
+def signed_in_answer(response: Response, settings: Settings, done: SignedInUser) -> SignedIn:
+    """Return what is answered to who signed in, by whatever means; the cookie goes into `response`."""
+    user = done.opened.user
     principal = principal_of(user)
     return SignedIn(
-        access_token=signed_in.access_token,
-        expires_in=int((signed_in.expires_at - now).total_seconds()),
-        expires_at=signed_in.expires_at,
+        **handed_over(response, settings, done.opened, done.refresh_by),
         user_id=user.id,
         email=user.email,
         role=principal.role,
+        status=UserStatus(user.status),
         backoffice_id=user.backoffice_id,
         operator_station_ids=sorted(principal.station_ids),
+        driver_id=user.id if principal.role is Role.EV_OWNER else None,
+        owner_nic=done.nic,
+        must_change_password=done.debt is Debt.PASSWORD,
+        second_factor_missing=done.debt is Debt.SECOND_FACTOR,
     )
 
 

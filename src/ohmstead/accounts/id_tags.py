@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import flag_modified
 
+from ohmstead.accounts.audit import record_row, state
 from ohmstead.accounts.constraints import refusing
 from ohmstead.accounts.id_tags_queries import find_id_tag
 from ohmstead.accounts.models import Role, Token, TokenStatus
@@ -49,6 +50,7 @@ async def create_id_tag(
     )
     async with refusing(session, _refusals(id_tag)):
         session.add(token)
+    await record_row(session, "id_tag.created", token, person_id=person_of(token))
     return token
 
 
@@ -60,6 +62,7 @@ async def change_id_tag(
     Raises as `create_id_tag` does, and `NotFound` for a tag outside of the caller's scope.
     """
     token = await find_id_tag(session, principal, name)
+    before = state(token)
     if "backoffice_id" in changes:
         _check_business(principal, changes["backoffice_id"])
     async with refusing(session, _refusals(changes.get("id_tag", token.id_tag))):
@@ -68,13 +71,21 @@ async def change_id_tag(
         token.updated_at = now
         # Equal to what was there, it would be left to the database, whose clock is another one.
         flag_modified(token, "updated_at")
+    await record_row(session, "id_tag.updated", token, before, person_id=person_of(token))
     return token
 
 
 async def delete_id_tag(session: AsyncSession, principal: Principal, name: str) -> None:
     """Delete a tag; sessions that it began keep its text. Raises `NotFound`."""
-    await session.delete(await find_id_tag(session, principal, name))
+    token = await find_id_tag(session, principal, name)
+    await record_row(session, "id_tag.deleted", token, gone=True, person_id=person_of(token))
+    await session.delete(token)
     await session.flush()
+
+
+def person_of(token: Token) -> UUID:
+    """Return with whose key the audit trail keeps what it says of a tag: its driver's, else its own."""
+    return token.driver_id or token.id
 
 
 def _check_business(principal: Principal, backoffice_id: UUID | None) -> None:

@@ -117,6 +117,11 @@ def secret_hash(secret: str | bytes, key: str) -> str:
     return hmac.new(derive_key(key, "secret"), raw, hashlib.sha256).hexdigest()
 
 
-def secret_matches(secret: str | bytes, stored: str | None, key: str) -> bool:
-    """Tell in constant time whether `secret` is the one whose hash is `stored`; nothing matches None."""
-    return stored is not None and hmac.compare_digest(secret_hash(secret, key).encode(), stored.encode())
+def secret_matches(secret: str | bytes, stored: str | None, *keys: str) -> bool:
+    """Tell in constant time whether `secret` is the one whose hash is `stored`; nothing matches None.
+
+    `keys` are the live secret keys of the installation: one of them made the hash.
+    """
+    if stored is None:
+        return False
+    return any([hmac.compare_digest(secret_hash(secret, key).encode(), stored.encode()) for key in keys])  # noqa: C419 # all are looked at

@@ -66,7 +66,15 @@ PERMISSIONS: dict[str, Permission] = {
             "GET /docs/swagger-ui-bundle.js",
         ),
     ),
-    "sign-in": Permission("Sign in", ANONYMOUS, _of("POST /api/auth/login")),
+    "sign-in": Permission(
+        "Sign in",
+        ANONYMOUS,
+        _of(
+            "POST /api/auth/login",
+            "POST /api/auth/login/second-factor",
+            "POST /api/auth/refresh",
+        ),
+    ),
     "files:by-link": Permission(
         "Fetch and bring files by a signed link (chargers do)",
         ANONYMOUS,
@@ -76,15 +84,174 @@ PERMISSIONS: dict[str, Permission] = {
             "PUT,POST /uploads/{token}/{filename:path}",
         ),
     ),
+    "photos:read": Permission("See the photos of stations", ANONYMOUS, _of("GET /photos/{photo}.jpg")),
+    "sign-in:elsewhere": Permission(
+        "Sign in at an identity provider",
+        ANONYMOUS,
+        _of(
+            "GET /api/auth/providers",
+            "GET /api/auth/oidc/{provider_id}/start",
+            "GET /api/auth/oidc/{provider_id}/callback",
+            "POST /api/auth/oidc/token",
+        ),
+    ),
+    "self:identities": Permission(
+        "See, link and unlink the own identities elsewhere",
+        EVERYBODY,
+        _of("GET,POST /api/auth/identities", "DELETE /api/auth/identities/{identity_id}"),
+    ),
+    "identity-providers:manage": Permission(
+        "See, make, change and delete identity providers",
+        ADMIN,
+        _of(
+            "GET,POST /api/admin/identity-providers",
+            "GET,PUT,DELETE /api/admin/identity-providers/{provider_id}",
+        ),
+    ),
+    "sign-out": Permission("Sign out", ANONYMOUS, _of("POST /api/auth/sign-out")),
+    "password:reset": Permission(
+        "Choose a new password by a mailed link",
+        ANONYMOUS,
+        _of("POST /api/auth/password-reset", "POST /api/auth/password-reset/{token}"),
+    ),
+    "password:change": Permission("Change the own password", EVERYBODY, _of("PUT /api/auth/password")),
+    "second-factor": Permission(
+        "Set up the own second factor, and take it away",
+        EVERYBODY,
+        _of(
+            "GET,POST /api/auth/second-factor",
+            "POST /api/auth/second-factor/confirm",
+            "POST /api/auth/second-factor/recovery-codes",
+            "POST /api/auth/second-factor/disable",
+        ),
+    ),
+    "sign-ins": Permission(
+        "See where one is signed in, and sign out there",
+        EVERYBODY,
+        _of(
+            "GET /api/auth/sessions",
+            "DELETE /api/auth/sessions/{session_id}",
+            "POST /api/auth/sign-out-everywhere",
+        ),
+    ),
     "self": Permission("See the own account", EVERYBODY, _of("GET /api/auth/me")),
     # --- businesses and people
+    "businesses:request": Permission(
+        "Ask for an account for a business", ANONYMOUS, _of("POST /api/backoffice/request")
+    ),
+    "invites:accept": Permission(
+        "Accept an invitation, by the link that was mailed",
+        ANONYMOUS,
+        _of("GET,POST /api/auth/invite/{token}"),
+    ),
+    "drivers:register": Permission("Register as a driver", ANONYMOUS, _of("POST /api/evowner")),
+    "email:verify": Permission(
+        "Verify an e-mail address, by the link that was mailed",
+        ANONYMOUS,
+        _of("POST /api/auth/verify-email", "POST /api/auth/verify-email/resend"),
+    ),
+    "drivers:profile": Permission(
+        "See, change and deactivate a driver: itself, and a Backoffice those that charged with it",
+        MANAGERS | {Role.EV_OWNER},
+        _of("GET,PUT /api/evowner/{nic}", "PUT /api/evowner/{nic}/deactivate"),
+    ),
+    "drivers:reactivate": Permission(
+        "Reactivate drivers", MANAGERS, _of("PUT /api/evowner/{nic}/reactivate")
+    ),
+    "vehicles:read": Permission(
+        "See the vehicles of a driver",
+        MANAGERS | {Role.EV_OWNER},
+        _of("GET /api/evowner/{nic}/vehicles", "GET /api/evowner/{nic}/vehicles/{vehicle_id}"),
+    ),
+    "vehicles:manage": Permission(
+        "Add, change and remove the own vehicles",
+        ADMIN | {Role.EV_OWNER},
+        _of("POST /api/evowner/{nic}/vehicles", "PUT,DELETE /api/evowner/{nic}/vehicles/{vehicle_id}"),
+    ),
+    "cards:read": Permission(
+        "See the cards of a driver", MANAGERS | {Role.EV_OWNER}, _of("GET /api/evowner/{nic}/cards")
+    ),
+    "cards:manage": Permission(
+        "Add, block and remove the own cards",
+        ADMIN | {Role.EV_OWNER},
+        _of(
+            "POST /api/evowner/{nic}/cards",
+            "PUT,DELETE /api/evowner/{nic}/cards/{card_id}",
+            "PUT /api/evowner/{nic}/cards/{card_id}/block",
+            "PUT /api/evowner/{nic}/cards/{card_id}/unblock",
+            "PUT /api/evowner/{nic}/cards/{card_id}/lost",
+        ),
+    ),
+    "cards:approve": Permission(
+        "Approve and reject the cards of drivers",
+        MANAGERS,
+        _of(
+            "GET /api/evowner/cards",
+            "PUT /api/evowner/{nic}/cards/{card_id}/approve",
+            "PUT /api/evowner/{nic}/cards/{card_id}/reject",
+        ),
+    ),
+    "businesses:decide": Permission(
+        "Approve and reject businesses that ask for an account",
+        ADMIN,
+        _of(
+            "GET /api/backoffice",
+            "PUT /api/backoffice/{backoffice_id}/approve",
+            "PUT /api/backoffice/{backoffice_id}/reject",
+            "POST /api/backoffice/{backoffice_id}/invite",
+        ),
+    ),
+    "businesses:read": Permission(
+        "See a business, a Backoffice its own", MANAGERS, _of("GET /api/backoffice/{backoffice_id}")
+    ),
+    "operators:manage": Permission(
+        "See, make, change and disable operators",
+        MANAGERS,
+        _of(
+            "GET,POST /api/operator",
+            "GET,PUT /api/operator/{operator_id}",
+            "PUT /api/operator/{operator_id}/disable",
+            "PUT /api/operator/{operator_id}/enable",
+            "POST /api/operator/{operator_id}/invite",
+        ),
+    ),
     "businesses:manage": Permission(
         "See, make and change businesses",
         ADMIN,
         _of("GET,POST /api/admin/backoffices", "GET /api/admin/backoffices/{backoffice_id}"),
     ),
     "users:manage": Permission(
-        "See and change users", MANAGERS, _of("GET /api/admin/users", "PUT /api/admin/users/{user_id}")
+        "See, invite and change users, with their cards, sessions and history",
+        MANAGERS,
+        _of(
+            "GET,POST /api/admin/users",
+            "GET,PUT /api/admin/users/{user_id}",
+            "POST /api/admin/users/{user_id}/invite",
+            "POST /api/admin/users/{user_id}/reset-second-factor",
+            "GET /api/admin/users/{user_id}/sign-ins",
+            "GET /api/admin/users/{user_id}/cards",
+            "GET /api/admin/users/{user_id}/sessions",
+            "GET /api/admin/users/{user_id}/history",
+        ),
+    ),
+    "api-keys:manage": Permission(
+        "See, make, change and revoke API keys",
+        MANAGERS,
+        _of("GET,POST /api/admin/api-keys", "GET,PUT,DELETE /api/admin/api-keys/{key_id}"),
+    ),
+    "personal-data:manage": Permission(
+        "Give out, and erase, what is kept about somebody",
+        ADMIN,
+        _of(
+            "POST /api/admin/users/{user_id}/personal-data",
+            "GET /api/admin/personal-data",
+            "GET /api/admin/personal-data/{personal_data_id}",
+        ),
+    ),
+    "personal-data:own": Permission(
+        "Get, and have erased, what is kept about oneself",
+        ADMIN | {Role.EV_OWNER},
+        _of("GET,POST /api/auth/me/personal-data", "GET /api/auth/me/personal-data/{personal_data_id}"),
     ),
     "mail:read": Permission(
         "See what was written to people", ADMIN, _of("GET /api/admin/mail", "GET /api/admin/mail/{mail_id}")
@@ -105,7 +272,11 @@ PERMISSIONS: dict[str, Permission] = {
     "stations:manage": Permission(
         "Make, change and delete stations",
         MANAGERS,
-        _of("POST /api/admin/stations", "PUT,DELETE /api/admin/stations/{station_id}"),
+        _of(
+            "POST /api/admin/stations",
+            "PUT,DELETE /api/admin/stations/{station_id}",
+            "PUT,DELETE /api/admin/stations/{station_id}/photo",
+        ),
         api_key=True,
     ),
     "chargers:read": Permission(
@@ -364,6 +535,10 @@ PERMISSION_OF: dict[str, str] = {
 """The name of the permission that a route needs."""
 
 
+FOR_MACHINES: tuple[str, ...] = tuple(name for name, permission in PERMISSIONS.items() if permission.api_key)
+"""The permissions that an API key may have."""
+
+
 def check_routes(routes: Iterable[str]) -> None:
     """Refuse to start with a route that nobody has thought about, or an entry that opens nothing.
 
@@ -390,7 +565,8 @@ asks: `python -m ohmstead.accounts.permissions > docs/permissions.md`. A route t
 server from starting.
 
 Which rows somebody sees and changes is said by the query: a Backoffice acts within its business, an
-Operator at its stations, a driver for itself. What is not theirs does not exist for them (404).
+Operator at its stations, a driver for itself. What is not theirs does not exist for them (404). An
+[API key](api-keys.md) has those of the permissions marked so that it was given.
 
 """
 
@@ -399,12 +575,13 @@ def as_markdown() -> str:
     """Return the table as the page docs/permissions.md shows it."""
     lines = [
         *HEAD.splitlines(),
-        "| permission | what it allows | " + " | ".join(Role) + " |",
-        "|---|---|" + "---|" * len(Role),
+        "| permission | what it allows | " + " | ".join(Role) + " | API key |",
+        "|---|---|" + "---|" * len(Role) + "---|",
     ]
     for name, permission in PERMISSIONS.items():
         marks = ["anyone"] * len(Role) if permission.anonymous else [_mark(permission, role) for role in Role]
-        lines.append(f"| `{name}` | {permission.text} | {' | '.join(marks)} |")
+        machine = "yes" if permission.api_key else ""
+        lines.append(f"| `{name}` | {permission.text} | {' | '.join(marks)} | {machine} |")
     lines += ["", "## Routes", "", "| route | permission |", "|---|---|"]
     lines += [f"| `{route}` | `{name}` |" for route, name in sorted(PERMISSION_OF.items(), key=_by_path)]
     return "\n".join(lines) + "\n"

@@ -1,6 +1,7 @@
 """Who is asking, and what it may see: rights come from the user's row, never from the token alone."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, TypeVarTuple
 from uuid import UUID
 
@@ -12,12 +13,22 @@ from ohmstead.core.live import Scope
 Row = TypeVarTuple("Row")
 
 
+class Debt(StrEnum):
+    """What a user has to do before anything else; the code of the refusal until then."""
+
+    PASSWORD = "MustChangePassword"  # noqa: S105 # a code, no secret
+    SECOND_FACTOR = "SecondFactorMissing"
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """The signed-in user as its row says now.
 
     A SystemAdmin has no business and sees all; a Backoffice its business; an Operator the stations
-    `station_ids` of its business; an EvOwner only itself.
+    `station_ids` of its business; an EvOwner only itself. `session_id` is the session that its token was
+    given in, if any. With a `debt` it may do nothing but pay it. A machine with an API key is one too: its id
+    is that of the key, and `key_permissions` are the only ones that it has of those of its role. Only a
+    driver can be here and not `active`.
     """
 
     user_id: UUID
@@ -25,6 +36,10 @@ class Principal:
     role: Role
     backoffice_id: UUID | None = None
     station_ids: frozenset[UUID] = frozenset()
+    session_id: UUID | None = None
+    debt: Debt | None = None
+    active: bool = True
+    key_permissions: frozenset[str] | None = None
 
     @property
     def scope(self) -> Scope:

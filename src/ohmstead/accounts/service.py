@@ -1,33 +1,22 @@
-"""Making users and changing what they may do."""
+"""Making users."""
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.access import BUSINESS_ROLES
+from ohmstead.accounts.audit import record
 from ohmstead.accounts.constraints import refusing
 from ohmstead.accounts.emails import normalise_email
 from ohmstead.accounts.models import Role, User, UserStatus
-from ohmstead.accounts.passwords import hash_password
-from ohmstead.accounts.principal import Principal
-from ohmstead.accounts.queries import managed_by
+from ohmstead.accounts.password_rule import hash_new_password
 from ohmstead.core.config import Settings, SettingsError
-from ohmstead.core.errors import Conflict, Forbidden, Invalid, NotFound
+from ohmstead.core.errors import Conflict, Invalid
 
 logger = logging.getLogger(__name__)
-
-PASSWORD_AT_LEAST = 8
-
-
-def check_password_rule(password: str) -> None:
-    """Raise `Invalid` when a new password is too short."""
-    if len(password) < PASSWORD_AT_LEAST:
-        fault = f"needs at least {PASSWORD_AT_LEAST} characters"
-        raise Invalid(f"The password {fault}.", fields={"password": fault})
 
 
 async def create_user(
@@ -46,7 +35,6 @@ async def create_user(
     address (in any case) has an account.
     """
     address = normalise_email(email)
-    check_password_rule(password)
     stations = list(dict.fromkeys(station_ids))
     if role in BUSINESS_ROLES and backoffice_id is None:
         raise Invalid(
@@ -60,7 +48,7 @@ async def create_user(
         raise Invalid("Only an Operator has stations.", fields={"operator_station_ids": "must be empty"})
     user = User(
         email=address,
-        password_hash=await hash_password(password),
+        password_hash=await hash_new_password(password, address),
         role=role,
         status=UserStatus.ACTIVE,
         backoffice_id=backoffice_id,
@@ -100,52 +88,8 @@ async def ensure_admin(session: AsyncSession, settings: Settings) -> User | None
         name = "OHMSTEAD_ADMIN_PASSWORD" if "password" in error.fields else "OHMSTEAD_ADMIN_EMAIL"
         raise SettingsError([f"{name}: {fault}" for fault in error.fields.values()]) from error
     except Conflict:
-        logger.warning("no first SystemAdmin made: %s has an account already", settings.admin_email)
+        logger.warning("no first SystemAdmin made: the OHMSTEAD_ADMIN_EMAIL has an account already")
         return None
-    logger.info("made the first SystemAdmin: %s", admin.email)
+    await record(session, "user.created", entity="user", entity_id=admin.id, after={"role": admin.role})
+    logger.info("made the first SystemAdmin: user %s", admin.id)
     return admin
-
-
-@dataclass(frozen=True, slots=True)
-class UserChanged:
-    """A user after a change; `rights` tells whether what it may do is different now.
-
-    Whoever changes rights ends the user's live connections once the change is committed.
-    """
-
-    user: User
-    rights: bool
-
-
-async def change_user(
-    session: AsyncSession,
-    principal: Principal,
-    user_id: UUID,
-    *,
-    status: UserStatus | None = None,
-    station_ids: Iterable[UUID] | None = None,
-) -> UserChanged:
-    """Change whether a user may act and which stations it works at; None keeps what is.
-
-    A SystemAdmin changes everybody, a Backoffice the Operators of its own business. Station ids of
-    other businesses give no rights: the business is part of every scope. Raises `NotFound` for a
-    user outside of the caller's business, `Forbidden`, `Invalid`, and `Conflict` for an attempt to
-    lock oneself out.
-    """
-    query = select(User).where(User.id == user_id, managed_by(principal)).with_for_update()
-    user = (await session.execute(query)).scalar_one_or_none()
-    if user is None:
-        raise NotFound("There is no such user.")
-    if principal.role is not Role.SYSTEM_ADMIN and user.role != Role.OPERATOR:
-        raise Forbidden("You can change the Operators of your business only. Ask a SystemAdmin.")
-    if user.id == principal.user_id and status is UserStatus.DEACTIVATED:
-        raise Conflict("You cannot deactivate yourself. Let another SystemAdmin do it.")
-    before = (user.status, set(user.operator_station_ids))
-    if station_ids is not None:
-        if user.role != Role.OPERATOR:
-            raise Invalid("Only an Operator has stations.", fields={"operator_station_ids": "must be absent"})
-        user.operator_station_ids = list(dict.fromkeys(station_ids))
-    if status is not None:
-        user.status = status
-    await session.flush()
-    return UserChanged(user, rights=before != (user.status, set(user.operator_station_ids)))

@@ -1,4 +1,4 @@
-"""Managing users, as far as the live view needs it: who there is, and who may act where."""
+"""`/api/admin/users`: who there is, who may do what, and inviting staff."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -6,11 +6,22 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from ohmstead.accounts import queries, service
+from ohmstead.accounts import users as service
+from ohmstead.accounts import users_queries as queries
 from ohmstead.accounts.access import Caller
+from ohmstead.accounts.audit_endpoints import ORDER as TRAIL
+from ohmstead.accounts.audit_endpoints import AuditEntryOut, readable
+from ohmstead.accounts.id_tags_schemas import IdTagItem
 from ohmstead.accounts.models import Role, UserStatus
-from ohmstead.accounts.schemas import UserChange, UserItem
-from ohmstead.core.http import UnitOfWork
+from ohmstead.accounts.users_schemas import (
+    SecondFactorGone,
+    SecondFactorReset,
+    SignInOut,
+    UserChange,
+    UserInvite,
+    UserItem,
+)
+from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.live import LiveBus
 from ohmstead.core.openapi import refuses
 from ohmstead.core.paging import Page, Paging
@@ -32,6 +43,7 @@ async def rights_changed(request: Request) -> AsyncIterator[set[UUID]]:
 
 
 RightsChanged = Annotated[set[UUID], Depends(rights_changed, scope="function")]
+UserId = Annotated[UUID, Path(description="The id of a user.")]
 
 
 @router.get("", response_model=Page[UserItem])
@@ -42,34 +54,98 @@ async def list_users(
     paging: Annotated[Paging, Depends()],
     role: Annotated[Role | None, Query(description="Only users with this role.")] = None,
     status: Annotated[UserStatus | None, Query(description="Only users with this status.")] = None,
+    backoffice_id: Annotated[UUID | None, Query(description="Only users of this business.")] = None,
     sort: Annotated[str, Query(max_length=40, description="`email` or `created_at`, each also with `-`.")] = (
         "email"
     ),
 ) -> Page[UserItem]:
-    """List users: a SystemAdmin sees all, a Backoffice those of its business. `q` searches the e-mail."""
-    found = await queries.list_users(session, principal, paging, role=role, status=status, sort=sort)
-    return found.page(UserItem.model_validate(user) for user in found.rows)
+    """List users; `q` searches e-mail, name and NIC.
+
+    A SystemAdmin sees all, a Backoffice those of its business and the drivers that have charged with it.
+    """
+    found = await queries.list_users(
+        session, principal, paging, role=role, status=status, backoffice_id=backoffice_id, sort=sort
+    )
+    return found.page(await queries.shown(session, found.rows))
+
+
+@router.post("", status_code=201, responses=refuses(409, "The e-mail address has an account."))
+async def invite_user(
+    request: Request, session: UnitOfWork, principal: Caller, now: Now, body: UserInvite
+) -> UserItem:
+    """Invite somebody who is to work here: makes the account, and mails a link to choose a password."""
+    user = await service.invite_user(session, request.app.state.settings, principal, body, now)
+    return (await queries.shown(session, [user]))[0]
+
+
+@router.get("/{user_id}")
+async def get_user(session: UnitOfWork, principal: Caller, user_id: UserId) -> UserItem:
+    """Show one user."""
+    return (await queries.shown(session, [await queries.find_user(session, principal, user_id)]))[0]
 
 
 @router.put(
-    "/{user_id}", response_model=UserItem, responses=refuses(409, "Nobody deactivates the own account.")
+    "/{user_id}",
+    response_model=UserItem,
+    responses=refuses(409, "Nobody locks itself out, nor the last SystemAdmin."),
 )
 async def change_user(
-    *,
-    changed: RightsChanged,
-    user_id: Annotated[UUID, Path(description="The id of a user.")],
-    body: UserChange,
-    session: UnitOfWork,
-    principal: Caller,
+    *, changed: RightsChanged, user_id: UserId, body: UserChange, session: UnitOfWork, principal: Caller
 ) -> UserItem:
-    """Activate or deactivate a user, or give an Operator its stations; what is absent stays.
+    """Change a user: name, phone, role, business, stations, whether it may act; what is absent stays.
 
-    A Backoffice changes the Operators of its own business. The user's live connections end at once
-    and have to sign on again.
+    A Backoffice changes the Operators of its business, and of drivers that it knows the `status`. Nobody
+    gives a role above its own. Rights change at once; the user's live connections end and sign on again.
     """
-    done = await service.change_user(
-        session, principal, user_id, status=body.status, station_ids=body.operator_station_ids
-    )
+    done = await service.change_user(session, principal, user_id, body.model_dump(exclude_unset=True))
     if done.rights:
         changed.add(user_id)
-    return UserItem.model_validate(done.user)
+    return (await queries.shown(session, [done.user]))[0]
+
+
+@router.post(
+    "/{user_id}/invite", status_code=204, responses=refuses(409, "The user has chosen a password already.")
+)
+async def invite_user_again(
+    request: Request, session: UnitOfWork, principal: Caller, now: Now, user_id: UserId
+) -> None:
+    """Mail another invitation to a user who has no password yet; the earlier link is void."""
+    await service.invite_again(session, request.app.state.settings, principal, user_id, now)
+
+
+@router.post("/{user_id}/reset-second-factor")
+async def remove_second_factor(
+    session: UnitOfWork, principal: Caller, user_id: UserId, body: SecondFactorReset | None = None
+) -> SecondFactorGone:
+    """Take away the second factor of somebody who has lost it, recovery codes too."""
+    reason = None if body is None else body.reason
+    return SecondFactorGone(
+        removed=await service.remove_second_factor(session, principal, user_id, reason=reason)
+    )
+
+
+@router.get("/{user_id}/sign-ins")
+async def list_sign_ins(
+    session: UnitOfWork, principal: Caller, now: Now, paging: Annotated[Paging, Depends()], user_id: UserId
+) -> Page[SignInOut]:
+    """List where a user is signed in, the device that was used last first."""
+    found = await queries.sign_ins(session, principal, user_id, paging, now)
+    return found.page(SignInOut.model_validate(row) for row in found.rows)
+
+
+@router.get("/{user_id}/cards")
+async def list_cards_of_user(
+    session: UnitOfWork, principal: Caller, paging: Annotated[Paging, Depends()], user_id: UserId
+) -> Page[IdTagItem]:
+    """List the cards of a driver."""
+    found = await queries.cards(session, principal, user_id, paging)
+    return found.page(IdTagItem.model_validate(row) for row in found.rows)
+
+
+@router.get("/{user_id}/history")
+async def list_user_history(
+    session: UnitOfWork, principal: Caller, paging: Annotated[Paging, Depends()], user_id: UserId
+) -> Page[AuditEntryOut]:
+    """List what was done to a user and by it, newest first, as far as the caller may read the audit trail."""
+    found = await TRAIL.slice(session, await queries.history(session, principal, user_id), paging)
+    return found.page(await readable(session, found.rows))

@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from ohmstead.accounts.access import Caller
+from ohmstead.accounts.limits import Subject, limited_caller
 from ohmstead.bookings import reservations
 from ohmstead.bookings import reservations_queries as queries
 from ohmstead.bookings.reservations_models import ReservationStatus
@@ -89,7 +90,12 @@ async def cancel_reservation(
     return Reserved(**given, reservation_id=row.reservation_id, reservation=shown)
 
 
-@router.post("/chargers/{charger_id}/reserve", responses=ASKS, response_model_exclude_unset=True)
+@router.post(
+    "/chargers/{charger_id}/reserve",
+    responses=ASKS,
+    response_model_exclude_unset=True,
+    dependencies=[limited_caller(Subject.BOOKING)],
+)
 async def reserve_connector(
     request: Request, charger_id: Commanded, now: Now, body: ReserveIn, wait_seconds: Timeout = None
 ) -> Reserved:

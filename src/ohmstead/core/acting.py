@@ -58,3 +58,9 @@ def acting_as(who: Acting) -> Iterator[None]:
         yield
     finally:
         _acting.reset(token)
+
+
+def charger_acting(charger_id: str) -> Acting:
+    """Return who does something on the word of a charger: the charger, unless somebody else is at work."""
+    who = acting()
+    return Acting(kind="charger", id=charger_id) if who == NOBODY else who

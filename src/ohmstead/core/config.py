@@ -1,8 +1,8 @@
 """Settings: read from the environment and `.env`, checked once, then never changed.
 
-Every name is `OHMSTEAD_<FIELD>`, save the four that hosting platforms set by custom: `DATABASE_URL`,
-`REDIS_URL`, `ENVIRONMENT` and `PORT`. A fault is reported with the name that a person typed, never with a
-traceback.
+Every name is `OHMSTEAD_<FIELD>`, save the five that hosting platforms set by custom: `DATABASE_URL`,
+`REDIS_URL`, `ENVIRONMENT`, `PORT` and `SUPABASE_JWT_SECRET`. A fault is reported with the name that a person
+typed, never with a traceback.
 """
 
 import hashlib
@@ -28,14 +28,31 @@ SYSTEM_DATA_DIR = Path("/var/lib/ohmstead")
 SECRET_KEY_FILE = "secret.key"  # noqa: S105 - the name of a file, no secret
 MIN_SECRET_LENGTH = 32
 SHOWN_AT_MOST = 60
+ROLES = ("SystemAdmin", "Backoffice", "Operator", "EvOwner")
 
-_UNPREFIXED = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL", "environment": "ENVIRONMENT"}
-_SECRET_FIELDS = {"database_url", "redis_url", "secret_key", "admin_password", "metrics_token", "smtp_url"}
+_UNPREFIXED = {
+    "database_url": "DATABASE_URL",
+    "redis_url": "REDIS_URL",
+    "environment": "ENVIRONMENT",
+    "supabase_jwt_secret": "SUPABASE_JWT_SECRET",
+}
+_SECRET_FIELDS = {
+    "database_url",
+    "redis_url",
+    "secret_key",
+    "secret_key_previous",
+    "admin_password",
+    "metrics_token",
+    "smtp_url",
+    "supabase_jwt_secret",
+}
 _S3_URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?")
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Days = Annotated[int, Field(ge=1, le=36_500)]
+RateLimit = Annotated[int, Field(ge=0, le=1_000_000)]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 Network = IPv4Network | IPv6Network
 
@@ -106,6 +123,7 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(None, validation_alias=AliasChoices("REDIS_URL"), repr=False)
     data_dir: Path = Field(default_factory=default_data_dir)
     secret_key: SecretStr | None = None
+    secret_key_previous: SecretStr | None = None
     admin_email: str | None = None
     admin_password: SecretStr | None = None
 
@@ -114,6 +132,7 @@ class Settings(BaseSettings):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     public_url: str = Field(default_factory=_default_public_url)
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
     shutdown_grace_seconds: Seconds = Field(10.0, ge=0, le=600)
 
@@ -125,7 +144,25 @@ class Settings(BaseSettings):
     mail_name: str = Field("Ohmstead", min_length=1, max_length=80)
     mail_log: bool = False
     jwt_minutes: int = Field(120, ge=1, le=60 * 24 * 30)
+    sign_in_idle_days: Days = 14
+    sign_in_days: Days = 90
+    second_factor_roles: Annotated[tuple[str, ...], NoDecode] = ()
+    nic_pattern: str = Field(r"[0-9]{9}[VX]|[0-9]{12}", min_length=1, max_length=200)
+    require_verified_email: bool = False
+    card_approval: Literal["none", "backoffice"] = "none"
+    rate_limit_sign_in: RateLimit = 120
+    rate_limit_registration: RateLimit = 20
+    rate_limit_booking: RateLimit = 30
+    rate_limit_command: RateLimit = 300
+    rate_limit_exempt: Annotated[tuple[Network, ...], NoDecode] = ()
     db_pool_size: int = Field(10, ge=1, le=200)
+
+    outbound_allow: Annotated[tuple[Network, ...], NoDecode] = ()
+    supabase_jwt_secret: SecretStr | None = Field(None, validation_alias=AliasChoices("SUPABASE_JWT_SECRET"))
+    third_party_jwks_url: str | None = None
+    third_party_issuer: str | None = Field(None, min_length=1, max_length=500)
+    third_party_audience: str = Field("authenticated", min_length=1, max_length=255)
+    third_party_new_users: bool = False
 
     ocpp_port: Port | None = None
     ocpp_accept_unknown: bool = False
@@ -189,6 +226,13 @@ class Settings(BaseSettings):
         if self.secret_key is None:
             raise SettingsError(["OHMSTEAD_SECRET_KEY: is not set"])
         return self.secret_key.get_secret_value()
+
+    @property
+    def signing_keys(self) -> tuple[str, ...]:
+        """The secrets that are live: the one that signs, then the one before it, which is still believed."""
+        previous = self.secret_key_previous
+        old = None if previous is None else previous.get_secret_value()
+        return (self.signing_key,) if old in (None, self.signing_key) else (self.signing_key, str(old))
 
     def with_database(self, url: str) -> Self:
         """The same settings with the URL of the database that was just started."""
@@ -275,9 +319,9 @@ class Settings(BaseSettings):
             raise ValueError("must be an address such as https://charge.example.com")
         return value.rstrip("/")
 
-    @field_validator("trusted_proxies", mode="before")
+    @field_validator("trusted_proxies", "rate_limit_exempt", "outbound_allow", mode="before")
     @classmethod
-    def _parse_proxies(cls, value: Any) -> Any:
+    def _parse_networks(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
         networks: list[Network] = []
@@ -288,6 +332,52 @@ class Settings(BaseSettings):
                 shown = item if len(item) <= SHOWN_AT_MOST else f"{item[:SHOWN_AT_MOST]}..."
                 raise ValueError(f"{shown!r} is no IP address or network such as 10.0.0.0/8") from None
         return tuple(networks)
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _parse_origins(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        origins = tuple(filter(None, (part.strip().lower() for part in value.split(","))))
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                shown = origin if len(origin) <= SHOWN_AT_MOST else f"{origin[:SHOWN_AT_MOST]}..."
+                raise ValueError(f"{shown!r} is no origin such as https://portal.example.com, without a path")
+        return origins
+
+    @field_validator("supabase_jwt_secret")
+    @classmethod
+    def _check_supabase_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < MIN_SECRET_LENGTH:
+            raise ValueError(f"must have {MIN_SECRET_LENGTH} characters or more: copy it from the project")
+        return value
+
+    @field_validator("third_party_jwks_url")
+    @classmethod
+    def _check_jwks_url(cls, value: str | None) -> str | None:
+        if value is not None and (not is_url(value) or urlsplit(value).scheme not in ("http", "https")):
+            raise ValueError("must be an address such as https://id.example.com/.well-known/jwks.json")
+        return value
+
+    @field_validator("nic_pattern")
+    @classmethod
+    def _check_pattern(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"must be a regular expression: {error}") from None
+        return value
+
+    @field_validator("second_factor_roles", mode="before")
+    @classmethod
+    def _parse_roles(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        names = tuple(filter(None, (part.strip() for part in value.split(","))))
+        for name in names:
+            if name not in ROLES:
+                raise ValueError(f"{name[:SHOWN_AT_MOST]!r} is no role: write {', '.join(ROLES)}")
+        return names
 
     @field_validator("data_dir", mode="after")
     @classmethod
@@ -308,6 +398,10 @@ class Settings(BaseSettings):
             faults.append(f"OHMSTEAD_ADMIN_{missing}: is needed too, since OHMSTEAD_ADMIN_{given} is set")
         if self.ocpp_port is not None and self.ocpp_port == self.port:
             faults.append("OHMSTEAD_OCPP_PORT: must differ from OHMSTEAD_PORT, which serves chargers anyway")
+        if self.third_party_jwks_url is not None and self.third_party_issuer is None:
+            faults.append(
+                "OHMSTEAD_THIRD_PARTY_ISSUER: is needed too, since OHMSTEAD_THIRD_PARTY_JWKS_URL is set"
+            )
         if self.environment == "production":
             faults += self._production_faults()
         if faults:

@@ -9,10 +9,13 @@ from copy import copy
 from datetime import datetime
 from typing import Any
 
-from procrastinate import App, Blueprint, PsycopgConnector, RetryStrategy
+from procrastinate import App, Blueprint, JobContext, PsycopgConnector, RetryStrategy
+from procrastinate.middleware import AsyncCallNext
 from procrastinate.tasks import configure_task
+from procrastinate.worker import Worker
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.core.acting import Acting, acting_as
 from ohmstead.core.db import raw_connection
 
 RETRY = RetryStrategy(max_attempts=12, exponential_wait=3)
@@ -30,6 +33,7 @@ class Jobs:
         own = {name: copy(task) for name, task in registry.tasks.items()}
         for task in own.values():
             task.blueprint = self.app
+            task.task_middleware = [*task.task_middleware, _acting_as_job]
         self.app.tasks.update(own)
         for turn in registry.periodic_registry.periodic_tasks.values():
             self.app.periodic_registry.register_task(
@@ -58,6 +62,12 @@ class Jobs:
             queueing_lock=queueing_lock,
         )
         await deferrer.defer_async(**arguments)
+
+
+async def _acting_as_job(call_next: AsyncCallNext, context: JobContext, _: Worker) -> Any:
+    """What a job changes is done by the system, under the name of its task."""
+    with acting_as(Acting(kind="system", id=None if context.job is None else context.job.task_name)):
+        return await call_next()
 
 
 async def defer(

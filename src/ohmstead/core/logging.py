@@ -5,6 +5,7 @@ is in every record below it; below a request of a charger's route so is that cha
 """
 
 import logging
+import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
@@ -18,9 +19,20 @@ from ohmstead.core.config import Settings
 from ohmstead.ocpp.masking import mask
 
 MASKED = "***"
+_ROW = re.compile(r"(DETAIL: .*?=|Failing row contains )\(.*\)")
+"""Where PostgreSQL quotes the row that an error is about: it may tell of a person."""
 DEEPEST = 4
 SECRET_WORDS = ("password", "passwd", "secret", "authorization", "cookie", "access_token", "api_key")
-QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "procrastinate", "alembic", "websockets")
+QUIET = (
+    "uvicorn",
+    "uvicorn.error",
+    "uvicorn.access",
+    "procrastinate",
+    "alembic",
+    "websockets",
+    "httpx",  # it tells the whole address of each request, with what is secret in it
+    "httpcore",
+)
 
 
 CHARGER_PARAMETERS = ("charger_id", "charge_point_id")
@@ -52,7 +64,7 @@ def _shown(key: str, value: Any, depth: int) -> Any:
     if any(word in key.lower() for word in SECRET_WORDS):
         return MASKED
     if isinstance(value, str):
-        return mask(None, value)
+        return _ROW.sub(r"\1(***)", mask(None, value)) if "DETAIL" in value else mask(None, value)
     if isinstance(value, dict) and depth:
         return {inner: _shown(str(inner), held, depth - 1) for inner, held in value.items()}
     if isinstance(value, list) and depth:

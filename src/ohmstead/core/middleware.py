@@ -27,7 +27,11 @@ HEADERS: Final = {
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
 }
+HSTS: Final = {"Strict-Transport-Security": "max-age=31536000"}
+"""RFC 6797: who came by https once comes by nothing else for a year. Said only where people come by https."""
 TOO_LARGE: Final = "The body of the request is too long."
 QUIET: Final = frozenset({"/health", "/health/ready", "/metrics"})
 
@@ -40,7 +44,8 @@ class RequestScope:
     a slash, an id tag a percent sign): whoever takes such a parameter decodes it, once.
 
     A body of more than `max_body` bytes is refused with 413: at once when its length is told, else when it
-    has grown so long; below the paths of `uploads` as many are taken as it says. What the application
+    has grown so long; below the paths of `uploads` as many are taken as it says. `https` tells whether people
+    reach this server by https. What the application
     raises is answered with 500 here, so that this has its id too.
     """
 
@@ -49,10 +54,13 @@ class RequestScope:
         app: ASGIApp,
         max_body: int | None = None,
         uploads: tuple[re.Pattern[str], int] | None = None,
+        *,
+        https: bool = False,
     ) -> None:
         self.app = app
         self.max_body = max_body
         self.uploads = uploads
+        self.headers = HEADERS | HSTS if https else HEADERS
 
     def _limit(self, scope: Scope) -> int | None:
         if self.uploads is not None and self.uploads[0].match(scope["path"]):
@@ -84,7 +92,7 @@ class RequestScope:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                for name, value in HEADERS.items():
+                for name, value in self.headers.items():
                     if name not in headers:
                         headers[name] = value
             await send(message)

@@ -66,9 +66,10 @@ def _inner(address: Address) -> IPv4Address | None:
 class _Guarded(httpx.AsyncBaseTransport):
     """A transport that resolves names itself and connects to what it has looked at."""
 
-    def __init__(self, allowed: tuple[Network, ...], inner: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, allowed: tuple[Network, ...], inner: httpx.AsyncBaseTransport, *, tls: bool) -> None:
         self._allowed = allowed
         self._inner = inner
+        self._tls = tls
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request to the address that was looked at."""
@@ -108,6 +109,8 @@ class _Guarded(httpx.AsyncBaseTransport):
         )
         if port not in PORTS and not allowed:
             raise Forbidden(f"port {port} is none of a web server", request=request)
+        if self._tls and request.url.scheme != "https" and not allowed:
+            raise Forbidden(f"{host} must be called by https", request=request)
         return addresses[0]
 
     async def aclose(self) -> None:
@@ -137,16 +140,21 @@ class _Bounded(httpx.AsyncByteStream):
         await self._response.aclose()
 
 
-def outbound_client(allowed: Iterable[Network] = (), **options: Any) -> httpx.AsyncClient:
+def outbound_client(
+    allowed: Iterable[Network] = (), *, tls: bool = False, **options: Any
+) -> httpx.AsyncClient:
     """Return a client for addresses that people typed in; close it as any other.
 
-    `allowed` are networks that may be called although they are private (`OHMSTEAD_OUTBOUND_ALLOW`).
+    `allowed` are networks that may be called although they are private (`OHMSTEAD_OUTBOUND_ALLOW`). With
+    `tls` all others are called by https only.
     Raises `httpx.RequestError` for all that fails, `Forbidden` and `TooLarge` among it.
     """
     return httpx.AsyncClient(
         # No connection is kept: the next name may lead to the same address with another certificate.
         transport=_Guarded(
-            tuple(allowed), httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
+            tuple(allowed),
+            httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0)),
+            tls=tls,
         ),
         timeout=httpx.Timeout(SECONDS),
         follow_redirects=False,

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import orjson
 from fastapi import Query
+from fastapi.responses import Response
 from pydantic import BaseModel
 from sqlalchemy import ColumnElement, Select, func, literal, or_, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -146,6 +147,16 @@ class Slice(Generic[Row]):
     def page(self, items: Iterable[Item]) -> Page[Item]:
         """Return the page with the rows in the form in which they go out."""
         return Page(items=list(items), next_cursor=self.next_cursor, total=self.total)
+
+    def array(self, response: Response, items: Iterable[Item]) -> list[Item]:
+        """Return the rows as the plain array of the booking family; the rest of the page is in headers.
+
+        `X-Next-Cursor` is absent at the end; `X-Total-Count` counts as `total` does.
+        """
+        if self.next_cursor is not None:
+            response.headers["X-Next-Cursor"] = self.next_cursor
+        response.headers["X-Total-Count"] = str(self.total)
+        return list(items)
 
 
 @dataclass(frozen=True, slots=True)

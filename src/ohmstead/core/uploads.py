@@ -21,7 +21,7 @@ FORM_SLACK: Final = 65_536
 FIELD_BYTES: Final = 2000
 FIELDS: Final = 20
 NAME_LENGTH: Final = 100
-PATH_OF_UPLOADS: Final = re.compile(r"^/(uploads/|api/admin/firmware/?$)")
+PATH_OF_UPLOADS: Final = re.compile(r"^/(uploads/|api/admin/firmware/?$|api/admin/stations/[^/]+/photo/?$)")
 """Where bodies may be as long as the settings allow for uploads; everywhere else they are short."""
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.accounts.audit import record_row, state
 from ohmstead.accounts.constraints import refusing
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.errors import Conflict, DomainError, Invalid
@@ -41,6 +42,7 @@ async def create_profile(
     async with refusing(session, _refusals(wanted.name)):
         session.add(row)
     await session.refresh(row)
+    await record_row(session, "charging_profile.created", row)
     return row
 
 
@@ -54,12 +56,14 @@ async def change_profile(
     """Merge a change into a profile. Chargers keep what they were told until it is given to them again."""
     row = await get_profile(session, principal, profile_id, lock=True)
     given = change.model_fields_set
+    before = state(row)
     if "profile" in given:
         check_profile(change.profile)
     async with refusing(session, _refusals(change.name if "name" in given else row.name)):
         for name in given:
             setattr(row, name, getattr(change, name))
         row.updated_at = now
+    await record_row(session, "charging_profile.updated", row, before)
     return row
 
 
@@ -75,6 +79,7 @@ async def delete_profile(session: AsyncSession, principal: Principal, profile_id
             f" DELETE /api/admin/chargers/<id>/charging-profiles?id={row.number}.",
             code="ProfileInUse",
         )
+    await record_row(session, "charging_profile.deleted", row, gone=True)
     await session.delete(row)
     await session.flush()
 

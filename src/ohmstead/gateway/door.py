@@ -65,8 +65,8 @@ class Door:
             if known is None or known.retired:
                 raise Refused(404, "Retired" if known else "UnknownCharger", "No charger has this identity.")
             secure = is_secure(protocol.secure, peer, request.headers, self._settings.trusted_proxies)
-            key = self._settings.signing_key
-            matched = check_credentials(known, request.headers, secure=secure, key=key)
+            keys = self._settings.signing_keys
+            matched = check_credentials(known, request.headers, *keys, secure=secure)
             elsewhere = gateway.neighbours is not None and await gateway.neighbours.hold(known.id)
             if gateway.draining:  # begun meanwhile: nobody would close this socket
                 raise Refused(503, "Stopping", "The server stops.")

@@ -88,12 +88,13 @@ def _within(address: str, networks: tuple[Network, ...]) -> bool:
     return any(parsed in network for network in networks)
 
 
-def check_credentials(known: Known, headers: Headers, *, secure: bool, key: str) -> str | None:
+def check_credentials(known: Known, headers: Headers, *keys: str, secure: bool) -> str | None:
     """Check Basic auth for profiles 1 and 2 (security whitepaper A00.FR.2xx). Raises `Refused`.
 
     The user name is the identity; an empty one is taken as it (some firmware leaves it out). The
     password is text, or the bytes of a key that was set as hexadecimal digits. Returns the hash that it
     matches: the charger's own, or that of a password which was sent to it; None where none is asked for.
+    `keys` are the secret keys of the installation that are live.
     """
     if known.security_profile == 0:
         return None
@@ -107,7 +108,7 @@ def check_credentials(known: Known, headers: Headers, *, secure: bool, key: str)
     user, password = basic
     if user not in {b"", known.id.encode()}:
         raise Refused(401, "WrongUser", "The user name of Basic auth must be the identity in the path.")
-    matched = credentials.matching(password, (known.password_hash, *known.next_passwords), key)
+    matched = credentials.matching(password, (known.password_hash, *known.next_passwords), *keys)
     if matched is None:
         raise Refused(401, "WrongPassword", "The password is not this charger's.")
     return matched

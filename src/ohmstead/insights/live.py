@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, NoReturn
 
@@ -24,14 +24,16 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import Field, ValidationError
 from starlette.websockets import WebSocketDisconnected
 
-from ohmstead.accounts import access_tokens
-from ohmstead.accounts.access import authenticate
+from ohmstead.accounts.access import DEBTS, authenticate, check_key
+from ohmstead.accounts.api_keys_access import holder_of
+from ohmstead.accounts.api_keys_secrets import PREFIX
 from ohmstead.accounts.models import Role
 from ohmstead.accounts.principal import Principal
+from ohmstead.accounts.third_party_tokens import claims_of
 from ohmstead.core.clock import Clock
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
-from ohmstead.core.errors import Unauthenticated, Unavailable
+from ohmstead.core.errors import Forbidden, Unauthenticated, Unavailable
 from ohmstead.core.http import Schema, utc_z
 from ohmstead.core.live import RESYNC, TAIL_ONLY, LiveBus, Numbered, Subscription, Topic
 from ohmstead.core.text import Text
@@ -42,6 +44,8 @@ SEND_SECONDS = 10.0
 CLOSE_SECONDS = 1.0
 RECHECK_SECONDS = 60.0
 """How often the user's row is read again, for changes that no server process was told of."""
+FOR_EVER = datetime.max.replace(tzinfo=UTC)
+"""The end of an API key that has none."""
 LONGEST_MESSAGE = 16_384
 SNAPSHOT_ITEMS = 10_000
 SNAPSHOT_PIECE = 500
@@ -168,10 +172,20 @@ class Listener:
         now = self._clock.now()
         try:
             async with self._database.session() as session:
+                if token.startswith(PREFIX):
+                    holder = await holder_of(session, self._settings, token, now)
+                    check_key(holder.principal, "live")
+                    return holder.principal, holder.expires_at or FOR_EVER
+                # First what may have to ask an issuer for its keys: no connection waits for the network.
+                claims = await claims_of(session, self._settings, token, now)
                 principal = await authenticate(session, self._settings, token, now)
-            return principal, access_tokens.read(self._settings, token, now).expires_at
+                if principal.debt is not None:
+                    raise Forbidden(DEBTS[principal.debt], code=principal.debt)
+            return principal, claims.expires_at
         except Unauthenticated as refusal:
             raise Closing(UNAUTHENTICATED, refusal.message) from None
+        except Forbidden as refusal:
+            raise Closing(FORBIDDEN, refusal.message) from None
 
     async def _tell(self, admitted: Admitted, subscription: Subscription) -> NoReturn:
         hello, principal = admitted.hello, admitted.principal

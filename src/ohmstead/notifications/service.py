@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.accounts.audit import record_row, state
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.db import publish
 from ohmstead.core.errors import NotFound
@@ -86,8 +87,10 @@ async def clear_by_hand(session: AsyncSession, principal: Principal, alert_id: U
     if alert is None:
         raise NotFound(f"There is no alert {alert_id}.")
     if alert.cleared_at is None:
+        before = state(alert)
         alert.cleared_at = now
         await session.flush()
+        await record_row(session, "alert.cleared", alert, before)
         _tell(session, "alert.cleared", alert)
     return alert
 

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.accounts.audit import record_row, state
 from ohmstead.accounts.models import Role
 from ohmstead.accounts.passwords import new_secret, secret_hash
 from ohmstead.accounts.principal import Principal
@@ -91,6 +92,8 @@ async def create_charger(
             fields={"id": "is taken"},
         )
     await connectors.declare(session, charger.id, wanted.connectors)
+    told = wanted.model_dump(include={"connectors"})
+    await record_row(session, "charger.created", charger, also=told)
     return Written(charger, made)
 
 
@@ -124,7 +127,7 @@ async def change_charger(
         await get_station(session, principal, change.station_id, lock=True)
     charger = await get_charger(session, principal, charger_id, lock=True)
     given = change.model_fields_set
-    before = {name: getattr(charger, name) for name in READ_AT_CONNECT}
+    before = state(charger)
     if "simulated" in given and change.simulated != charger.simulated:
         await _require_sessions_of_its_kind(session, charger)
     await _move(session, principal, charger, change)
@@ -153,7 +156,10 @@ async def change_charger(
     await session.flush()
     if "connectors" in given:
         await connectors.declare(session, charger.id, change.connectors)
-    changed = {name for name, value in before.items() if getattr(charger, name) != value}
+    changed = {name for name in READ_AT_CONNECT if getattr(charger, name) != before[name]}
+    told = change.model_dump(include={"connectors"} & given)
+    action = "charger.adopted" if adopted else "charger.updated"
+    await record_row(session, action, charger, before, also=told)
     if adopted:
         changed -= TOLD_BY_BOOT
     return Written(charger, made, bool(changed), adopted)
@@ -263,6 +269,7 @@ async def delete_charger(
         raise charger_in_use(charger_id, counted(sessions, "session"), simulated=charger.simulated)
     await history.forget_sessions(session, [charger_id])
     await history.forget_traces(session, [charger_id])
+    await record_row(session, "charger.deleted", charger, gone=True)
     try:
         await session.delete(charger)
         await session.flush()
@@ -293,6 +300,9 @@ async def delete_simulated(session: AsyncSession, principal: Principal) -> list[
     locked = list((await session.execute(scoped)).scalars())
     real = await history.with_real_sessions(session, locked)
     charger_ids = [charger_id for charger_id in locked if charger_id not in real]
+    for charger_id in charger_ids:
+        charger = await get_charger(session, principal, charger_id)
+        await record_row(session, "charger.deleted", charger, gone=True)
     if charger_ids:
         await history.forget_sessions(session, charger_ids)
         await history.forget_traces(session, charger_ids)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from ohmstead.accounts.access import Caller
+from ohmstead.accounts.limits import Subject, limited_caller
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Invalid
 from ohmstead.core.openapi import refuses
@@ -29,6 +30,7 @@ from ohmstead.stations.parameters import ChargerId
 router = APIRouter(
     prefix="/api/admin/chargers/{charger_id}",
     tags=["Commands"],
+    dependencies=[limited_caller(Subject.COMMAND)],
     responses={
         **refuses(409, "The charger is not connected, or left."),
         **refuses(429, "The charger is busy with earlier commands: this one was not sent."),

@@ -20,7 +20,9 @@ from sqlalchemy import ColumnElement, and_, delete, func, literal, or_, select, 
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.accounts.audit import record
 from ohmstead.accounts.passwords import secret_hash, secret_matches
+from ohmstead.core.acting import charger_acting
 from ohmstead.core.db import UtcDateTime
 from ohmstead.core.errors import Conflict
 from ohmstead.stations.models import Charger, NextPassword
@@ -60,16 +62,17 @@ def key_hash(value: str, key: str) -> str:
     return secret_hash(value.lower() if _HEXADECIMAL.fullmatch(value) else value, key)
 
 
-def matching(password: bytes, stored: Collection[str | None], key: str) -> str | None:
+def matching(password: bytes, stored: Collection[str | None], *keys: str) -> str | None:
     """Return the one of some hashes that a password from the wire belongs to, or None.
 
-    It is taken as text, and as the bytes of a key that was set as hexadecimal digits.
+    It is taken as text, and as the bytes of a key that was set as hexadecimal digits. `keys` are the secret
+    keys of the installation that are live.
     """
     spellings = {password, password.hex().encode(), password.hex().upper().encode()}
     if re.fullmatch(rb"(?:[0-9A-Fa-f]{2})+", password):
         spellings.add(password.lower())
     for one in stored:
-        if any(secret_matches(spelling, one, key) for spelling in sorted(spellings)):
+        if any(secret_matches(spelling, one, *keys) for spelling in sorted(spellings)):
             return one
     return None
 
@@ -150,9 +153,22 @@ async def _take(
     session: AsyncSession, charger_id: str, password_hash: str, sent_at: datetime, now: datetime
 ) -> None:
     """Make a password the charger's own, and forget what was offered before it."""
-    await session.execute(
-        update(Charger).where(Charger.id == charger_id).values(password_hash=password_hash, updated_at=now)
+    taken = await session.execute(
+        update(Charger)
+        .where(Charger.id == charger_id)
+        .values(password_hash=password_hash, updated_at=now)
+        .returning(Charger.backoffice_id, Charger.station_id)
     )
+    for place in taken:
+        await record(
+            session,
+            "charger.password_changed",
+            entity="charger",
+            entity_id=charger_id,
+            backoffice_id=place.backoffice_id,
+            station_id=place.station_id,
+            by=charger_acting(charger_id),
+        )
     before = or_(NextPassword.at <= sent_at, NextPassword.password_hash == password_hash)
     await session.execute(delete(NextPassword).where(NextPassword.charger_id == charger_id, before))
 

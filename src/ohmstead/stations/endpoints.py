@@ -70,6 +70,6 @@ async def change_station(
 @router.delete(
     "/{station_id}", status_code=204, responses=refuses(409, "The station has chargers or sessions.")
 )
-async def delete_station(session: UnitOfWork, principal: Caller, station_id: StationId) -> None:
+async def delete_station(session: UnitOfWork, principal: Caller, now: Now, station_id: StationId) -> None:
     """Delete a station without chargers and sessions; with any, it is refused (409): deactivate it."""
-    await service.delete_station(session, principal, station_id)
+    await service.delete_station(session, principal, station_id, now)

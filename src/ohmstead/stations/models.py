@@ -55,7 +55,10 @@ class ConnectorStatus(StrEnum):
 
 
 class Station(Base):
-    """A place with an address, a time zone and opening hours. Only its name is needed."""
+    """A place with an address, a time zone and opening hours. Only its name is needed.
+
+    `photo_url` is an address outside, or of the stored photo that is named by `photo_id`.
+    """
 
     __tablename__ = "stations_station"
     __table_args__ = (
@@ -75,6 +78,7 @@ class Station(Base):
     time_zone: Mapped[str] = mapped_column(String(64), default="UTC", server_default="UTC")
     amenities: Mapped[list[Any]] = mapped_column(JSONB, default=list, server_default=text("'[]'"))
     photo_url: Mapped[str | None] = mapped_column(String(2000))
+    photo_id: Mapped[UUID | None] = mapped_column(ForeignKey("core_file.id", ondelete="SET NULL"), index=True)
     opening_hours: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     support_phone: Mapped[str | None] = mapped_column(String(40))
     status: Mapped[str] = mapped_column(String(20), default=StationStatus.ACTIVE)

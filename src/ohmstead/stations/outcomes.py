@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ohmstead.core.clock import Clock
 from ohmstead.core.db import Database
 from ohmstead.link.links import Answer, ChargerOffline, Links
-from ohmstead.stations import commands
+from ohmstead.stations import commands, commands_trail
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,11 @@ class Commands:
         body: bytes | dict[str, Any],
         *,
         wait_seconds: float | None = None,
+        recorded: bool = True,
     ) -> Answer:
         """Send a command, and let the domains that care keep what it comes to. Returns the charger's answer.
+
+        It is written into the audit trail, unless the caller has done that already (`recorded=False`).
 
         Raises `Invalid` for the payload before anything is kept, `ChargerOffline`, and `ChargerBusy` for
         what was not sent (see `ChargerLink.call`); a hook that refuses before the command raises its own
@@ -87,9 +90,9 @@ class Commands:
         try:
             answer = await self.links.call(charger_id, action, payload_json, wait_seconds=wait_seconds)
         except ChargerOffline:
-            await self._after(Told(charger_id, action, payload, None, self.clock.now()))
+            await self._after(Told(charger_id, action, payload, None, self.clock.now()), recorded=recorded)
             raise
-        await self._after(Told(charger_id, action, payload, answer, self.clock.now()))
+        await self._after(Told(charger_id, action, payload, answer, self.clock.now()), recorded=recorded)
         return answer
 
     async def _before(self, asked: Asked) -> None:
@@ -98,8 +101,14 @@ class Commands:
                 for before in self.outcomes.before[asked.action]:
                     await before(session, asked)
 
-    async def _after(self, told: Told) -> None:
-        if self.outcomes.after.get(told.action):
+    async def _after(self, told: Told, *, recorded: bool) -> None:
+        hooks = self.outcomes.after.get(told.action, ())
+        recorded = recorded and told.action not in commands_trail.CHANGE_NOTHING
+        if hooks or recorded:
             async with self.database.session() as session:
-                for after in self.outcomes.after[told.action]:
+                for after in hooks:
                     await after(session, told)
+                if recorded:
+                    await commands_trail.recorded(
+                        session, told.charger_id, told.action, told.payload, told.answer
+                    )

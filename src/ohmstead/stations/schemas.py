@@ -7,9 +7,10 @@ from pydantic import Field, StrictFloat, StringConstraints, field_serializer
 
 from ohmstead.core.http import Schema, UtcTime
 from ohmstead.core.text import Text
+from ohmstead.core.time_zones import TimeZone
 from ohmstead.stations.models import StationStatus
 from ohmstead.stations.opening_hours import OpeningHours
-from ohmstead.stations.texts import Amenities, Country, TimeZone, WebAddress, unset
+from ohmstead.stations.texts import Amenities, Country, WebAddress, unset
 
 Name = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
 Latitude = Annotated[StrictFloat, Field(ge=-90, le=90, allow_inf_nan=False, description="Degrees, WGS 84.")]

@@ -8,10 +8,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import flag_modified
 
+from ohmstead.accounts.audit import record_row, state
 from ohmstead.accounts.businesses import first_business
-from ohmstead.accounts.models import Backoffice, Role
+from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.errors import Conflict, Forbidden, Invalid, NotFound
+from ohmstead.core.files import drop
 from ohmstead.stations import history
 from ohmstead.stations.models import Charger, Station
 from ohmstead.stations.queries import get_station
@@ -31,13 +33,15 @@ async def owner_of_new(session: AsyncSession, principal: Principal, asked: UUID 
     if asked is not None:
         await require_backoffice(session, asked)
         return asked
-    businesses = (await session.execute(select(Backoffice.id).limit(2))).scalars().all()
+    at_work = select(Backoffice.id).where(Backoffice.status == BackofficeStatus.ACTIVE).limit(2)
+    businesses = (await session.execute(at_work)).scalars().all()
     return businesses[0] if len(businesses) == 1 else None
 
 
 async def require_backoffice(session: AsyncSession, backoffice_id: UUID) -> None:
-    """Raise `NotFound` when there is no such business."""
-    if await session.get(Backoffice, backoffice_id) is None:
+    """Raise `NotFound` when there is no such business at work."""
+    business = await session.get(Backoffice, backoffice_id)
+    if business is None or business.status != BackofficeStatus.ACTIVE:
         raise NotFound(f"There is no business {backoffice_id}.", code="BackofficeNotFound")
 
 
@@ -58,6 +62,7 @@ async def create_station(
     _require_whole_point(station)
     session.add(station)
     await session.flush()
+    await record_row(session, "station.created", station)
     return station
 
 
@@ -71,6 +76,7 @@ async def change_station(
     hold the old one.
     """
     station = await get_station(session, principal, station_id, lock=True)
+    before = state(station)
     values = change.model_dump(include=change.model_fields_set)
     moved: list[str] = []
     owner = values.pop("backoffice_id", station.backoffice_id)
@@ -81,13 +87,23 @@ async def change_station(
         station.backoffice_id = owner
         chargers = await session.execute(select(Charger.id).where(Charger.station_id == station_id))
         moved = list(chargers.scalars())
+    if values.get("photo_url", station.photo_url) != station.photo_url:
+        await let_photo_go(session, station, now)
     for name, value in values.items():
         setattr(station, name, null() if value is None and name == "opening_hours" else value)
     _require_whole_point(station)
     touch(station, now)
     await session.flush()
     await session.refresh(station, ["opening_hours"])
+    await record_row(session, "station.updated", station, before)
     return station, moved
+
+
+async def let_photo_go(session: AsyncSession, station: Station, now: datetime) -> None:
+    """Drop the stored photo of a station, if it has one; its bytes are removed soon after the commit."""
+    if station.photo_id is not None:
+        await drop(session, station.photo_id, now)
+        station.photo_id = None
 
 
 def _require_whole_point(station: Station) -> None:
@@ -99,7 +115,9 @@ def _require_whole_point(station: Station) -> None:
         )
 
 
-async def delete_station(session: AsyncSession, principal: Principal, station_id: UUID) -> None:
+async def delete_station(
+    session: AsyncSession, principal: Principal, station_id: UUID, now: datetime
+) -> None:
     """Delete a station that has neither chargers nor sessions. Raises `Conflict` with what it has."""
     station = await get_station(session, principal, station_id, lock=True)
     of_station: ColumnElement[bool] = Charger.station_id == station_id
@@ -107,6 +125,8 @@ async def delete_station(session: AsyncSession, principal: Principal, station_id
     sessions = await history.sessions_of_station(session, station_id)
     if chargers or sessions:
         raise station_in_use(station.name, chargers, sessions)
+    await record_row(session, "station.deleted", station, gone=True)
+    await let_photo_go(session, station, now)
     try:
         await session.delete(station)
         await session.flush()

@@ -5,7 +5,6 @@ from functools import cache
 from importlib import resources
 from typing import Annotated, Any
 from urllib.parse import urlsplit
-from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
@@ -80,22 +79,6 @@ def _country(value: str) -> str:
 
 
 Country = Annotated[str, StringConstraints(max_length=20), AfterValidator(_country)]
-
-
-@cache
-def _zones() -> dict[str, str]:
-    return {name.casefold(): name for name in available_timezones()}
-
-
-def _time_zone(value: str) -> str:
-    known = _zones().get(value.casefold())
-    if known != value:
-        hint = f"; did you mean {known}?" if known else ", such as Europe/Lisbon"
-        raise ValueError(f"must be a time zone of the IANA database{hint}")
-    return value
-
-
-TimeZone = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_time_zone)]
 
 
 def _web_address(value: str) -> str:

@@ -14,6 +14,7 @@ from functools import partial
 import structlog
 from sqlalchemy.exc import IntegrityError
 
+from ohmstead.core.acting import Acting, acting_as
 from ohmstead.core.errors import DomainError, Unavailable
 from ohmstead.core.tasks import end
 from ohmstead.fleet.campaigns.turns import LEASE, Claimed, Ended, Turn, interrupted, renew, take_turn
@@ -157,8 +158,9 @@ class Dispatcher:
         if kind is None:
             return failed(f"This server does not know the kind of work {claimed.kind}.")
         try:
-            async with asyncio.timeout(kind.work_limit.total_seconds()):
-                return await kind.apply(self.means, claimed.charger_id, claimed.parameters)
+            with acting_as(Acting(kind="system", id=f"campaigns:{kind.name}"[:64])):
+                async with asyncio.timeout(kind.work_limit.total_seconds()):
+                    return await kind.apply(self.means, claimed.charger_id, claimed.parameters)
         except TimeoutError:
             return failed(f"This took longer than {kind.work_limit} and was cut off.", again=kind.repeatable)
         except ChargerUnreachable as error:

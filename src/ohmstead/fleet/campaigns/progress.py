@@ -11,6 +11,8 @@ import orjson
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.accounts.audit import record_row, state
+from ohmstead.core.acting import Acting
 from ohmstead.core.jobs import defer
 from ohmstead.fleet.campaigns.models import Campaign, CampaignItem
 from ohmstead.fleet.campaigns.state import (
@@ -33,6 +35,8 @@ LEAVES_AT_MOST = 20
 UNREACHED_AGAIN = timedelta(seconds=10)
 """After so long a charger is asked again that another process holds, which could not be asked."""
 EVIDENCE_BYTES = 8_192
+BY_RULE = Acting(kind="system", id="campaigns")
+"""Who ends a campaign that is over, or stops one that fails too often."""
 DETAIL_MAX = 1_000
 
 
@@ -141,9 +145,11 @@ async def judge(session: AsyncSession, campaign: Campaign, now: datetime) -> Non
         func.count().filter(CampaignItem.state == ItemState.FAILED, recently),
     ).where(CampaignItem.campaign_id == campaign.id)
     left, ended, failed = (await session.execute(query)).one()
+    before = state(campaign)
     if not left:
         if campaign.state not in ENDED:
             change(campaign, Event.FINISH, now)
+            await record_row(session, "campaign.finished", campaign, before, by=BY_RULE)
         campaign.finished_at = campaign.finished_at or now
     elif campaign.state == CampaignState.RUNNING and is_over_the_rate(
         ended, failed, percent=campaign.stop_at_error_percent, at_least=campaign.stop_after_items
@@ -153,6 +159,7 @@ async def judge(session: AsyncSession, campaign: Campaign, now: datetime) -> Non
             f"{failed} of {ended} chargers failed, and it was to stop at"
             f" {campaign.stop_at_error_percent} percent. Look at why, then resume or cancel it."
         )
+        await record_row(session, "campaign.stopped", campaign, before, reason=campaign.reason, by=BY_RULE)
 
 
 def change(campaign: Campaign, event: Event, now: datetime) -> None:

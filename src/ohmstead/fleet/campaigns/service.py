@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy import func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.accounts.audit import record_row, state
 from ohmstead.accounts.models import Role
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.errors import Invalid
@@ -27,6 +28,7 @@ from ohmstead.stations.models import Charger
 
 PATIENCE = timedelta(seconds=5)
 """A charger that has connected is left alone for so long: it has to tell its boot and its states first."""
+CHANGED = {Event.PAUSE: "paused", Event.RESUME: "resumed", Event.CANCEL: "cancelled"}
 SHOWN = 1000
 NAMED_SHOWN = 100
 
@@ -77,6 +79,7 @@ async def create_campaign(
     )
     names = ["campaign_id", "charger_id", "kind", "state", "due_at"]
     await session.execute(insert(CampaignItem).from_select(names, rows.order_by(Charger.id)))
+    await record_row(session, "campaign.created", campaign)
     await defer(session, WORK)
     return campaign
 
@@ -148,6 +151,7 @@ async def change_campaign(
     What was begun comes to its end in any case. After a resume the error rate is counted anew.
     """
     campaign = await get_campaign(session, principal, campaign_id, lock=True)
+    before = state(campaign)
     resumed = event is Event.RESUME and campaign.state != CampaignState.RUNNING
     change(campaign, event, now)
     if resumed:
@@ -161,6 +165,7 @@ async def change_campaign(
         )
         await judge(session, campaign, now)
     await session.flush()
+    await record_row(session, f"campaign.{CHANGED[event]}", campaign, before)
     return campaign
 
 

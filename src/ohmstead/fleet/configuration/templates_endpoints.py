@@ -38,7 +38,7 @@ async def create_configuration_template(
 ) -> TemplateOut:
     """Create a template; only `name` and `keys` are needed. Nothing is sent before a charger's next boot."""
     template = await service.create_template(session, principal, now, body)
-    return await queries.show_template(session, template)
+    return await queries.show_template(session, principal, template)
 
 
 @router.get("/{template_id}")
@@ -46,7 +46,9 @@ async def get_configuration_template(
     session: UnitOfWork, principal: Caller, template_id: TemplateId
 ) -> TemplateOut:
     """Show one template."""
-    return await queries.show_template(session, await queries.get_template(session, principal, template_id))
+    return await queries.show_template(
+        session, principal, await queries.get_template(session, principal, template_id)
+    )
 
 
 @router.put("/{template_id}", responses=TAKEN)
@@ -58,7 +60,7 @@ async def change_configuration_template(
     Nothing is sent before a charger's next boot: to change chargers at once, start a campaign.
     """
     template = await service.change_template(session, principal, now, template_id, body)
-    return await queries.show_template(session, template)
+    return await queries.show_template(session, principal, template)
 
 
 @router.delete("/{template_id}", status_code=204)

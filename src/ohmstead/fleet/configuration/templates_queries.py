@@ -72,18 +72,20 @@ async def list_templates(
     if backoffice_id is not None:
         query = query.where(ConfigurationTemplate.backoffice_id == backoffice_id)
     found = await ORDER.slice(session, query, paging, sort)
-    return found.page(await show_templates(session, found.rows))
+    return found.page(await show_templates(session, principal, found.rows))
 
 
-async def show_template(session: AsyncSession, template: ConfigurationTemplate) -> TemplateOut:
+async def show_template(
+    session: AsyncSession, principal: Principal, template: ConfigurationTemplate
+) -> TemplateOut:
     """Return a template as it goes out."""
-    return (await show_templates(session, [template]))[0]
+    return (await show_templates(session, principal, [template]))[0]
 
 
 async def show_templates(
-    session: AsyncSession, templates: Collection[ConfigurationTemplate]
+    session: AsyncSession, principal: Principal, templates: Collection[ConfigurationTemplate]
 ) -> list[TemplateOut]:
-    """Return templates as they go out, with their stations and the number of their chargers."""
+    """Return templates as they go out, with those of their stations and chargers that the caller may see."""
     ids = [template.id for template in templates]
     stations: dict[UUID, list[UUID]] = {template_id: [] for template_id in ids}
     query = (
@@ -94,7 +96,7 @@ async def show_templates(
             (Station.id == TemplateStation.station_id)
             & (Station.backoffice_id == ConfigurationTemplate.backoffice_id),
         )
-        .where(TemplateStation.template_id.in_(ids))
+        .where(TemplateStation.template_id.in_(ids), principal.owns(Station.backoffice_id, Station.id))
         .order_by(Station.name, Station.id)
     )
     for template_id, station_id in await session.execute(query):
@@ -102,7 +104,11 @@ async def show_templates(
     counting = (
         select(ConfigurationTemplate.id, func.count(Charger.id))
         .join(Charger, _is_for_charger())
-        .where(ConfigurationTemplate.id.in_(ids), Charger.retired_at.is_(None))
+        .where(
+            ConfigurationTemplate.id.in_(ids),
+            Charger.retired_at.is_(None),
+            principal.owns(Charger.backoffice_id, Charger.station_id),
+        )
         .group_by(ConfigurationTemplate.id)
     )
     counts = {row[0]: row[1] for row in await session.execute(counting)}

@@ -8,6 +8,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.accounts.audit import record_row, state
 from ohmstead.accounts.constraints import refusing
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.errors import Conflict, DomainError, Invalid
@@ -40,6 +41,8 @@ async def create_template(
     async with refusing(session, _refusals(wanted.name)):
         session.add(template)
     await _assign(session, template, wanted.station_ids, business=wanted.business)
+    told = wanted.model_dump(include={"station_ids"})
+    await record_row(session, "configuration_template.created", template, also=told)
     return template
 
 
@@ -52,6 +55,7 @@ async def change_template(
     """
     template = await get_template(session, principal, template_id, lock=True)
     given = change.model_fields_set
+    before = state(template)
     async with refusing(session, _refusals(change.name if "name" in given else template.name)):
         if "name" in given:
             template.name = change.name
@@ -64,12 +68,16 @@ async def change_template(
         change.station_ids if "station_ids" in given else None,
         business=change.business if "business" in given else None,
     )
+    told = change.model_dump(include={"station_ids"} & given)
+    await record_row(session, "configuration_template.updated", template, before, also=told)
     return template
 
 
 async def delete_template(session: AsyncSession, principal: Principal, template_id: UUID) -> None:
     """Delete a template. Chargers keep what they were given. Raises `NotFound`."""
-    await session.delete(await get_template(session, principal, template_id, lock=True))
+    template = await get_template(session, principal, template_id, lock=True)
+    await record_row(session, "configuration_template.deleted", template, gone=True)
+    await session.delete(template)
     await session.flush()
 
 

@@ -11,6 +11,8 @@ from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.exceptions import HTTPException
 
+from ohmstead.accounts.audit import record_row
+from ohmstead.core.acting import Acting
 from ohmstead.core.blobs import TooLarge
 from ohmstead.core.clock import Clock
 from ohmstead.core.config import Settings
@@ -22,6 +24,7 @@ from ohmstead.core.uploads import IncomingFile, UploadStalled, file_name
 from ohmstead.fleet.diagnostics.errors import LinkUsed
 from ohmstead.fleet.diagnostics.models import KIND, DiagnosticsJob, DiagnosticsState
 from ohmstead.fleet.diagnostics.rows import end, locked, note
+from ohmstead.stations.models import Charger
 
 ATTEMPTS: Final = 20
 """So many uploads may be begun by one link: who has it cannot fill the disk."""
@@ -66,6 +69,9 @@ async def receive(request: Request, job_id: UUID, called: str) -> StoredFile:
             row.file_name = row.file_name or name
             await note(session, job_id, "Received", now, f"{file.size} bytes")
             await end(session, row, DiagnosticsState.DONE, "", now)
+            charger = await session.get(Charger, row.charger_id)
+            by = Acting(kind="charger", id=row.charger_id)
+            await record_row(session, "diagnostics.received", row, at=charger, by=by)
     except BaseException:
         await files.discard(file.id)
         raise

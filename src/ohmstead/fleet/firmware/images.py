@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, exists, false, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.accounts.audit import record_row
 from ohmstead.accounts.constraints import refusing
 from ohmstead.accounts.models import Role
 from ohmstead.accounts.principal import Principal
@@ -109,6 +110,7 @@ async def create_image(
     async with refusing(session, {"uq_fleet_firmware": taken}):
         session.add(image)
     await keep(session, file.id, KIND, image.name, now)
+    await record_row(session, "firmware.created", image)
     return image
 
 
@@ -131,6 +133,7 @@ async def delete_image(session: AsyncSession, principal: Principal, image_id: UU
             "An update by this firmware is open. Wait until it is over; see"
             f" GET /api/admin/firmware-updates?firmware_id={image_id}&open=true"
         )
+    await record_row(session, "firmware.deleted", image, gone=True)
     await session.delete(image)
     await session.flush()
     await drop(session, image.file_id, now)

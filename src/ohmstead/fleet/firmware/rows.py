@@ -6,9 +6,12 @@ from uuid import UUID
 from sqlalchemy import exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.accounts import audit
+from ohmstead.core.acting import charger_acting
 from ohmstead.core.file_links import end_link
 from ohmstead.fleet.campaigns.service import item_ended
 from ohmstead.fleet.firmware.models import KIND, FirmwareEvent, FirmwareUpdate, UpdateState
+from ohmstead.stations.models import Charger
 
 LINK_ENDS = (UpdateState.INSTALLED, UpdateState.REPLACED)
 """With these the link of an update has served its use. One that failed, or of which nothing was heard, may
@@ -52,8 +55,12 @@ async def end(
     Not with `tell=False`, where the work of the campaign is just going on and tells by its own outcome; and
     not of an update that was followed by another one, which a campaign may be waiting for by now.
     """
+    before = audit.state(row)
     row.state, row.detail, row.updated_at, row.ended_at = state, detail[:500], now, now
     await session.flush()
+    charger = await session.get(Charger, row.charger_id)
+    by = charger_acting(row.charger_id)
+    await audit.record_row(session, "firmware_update.ended", row, before, at=charger, by=by)
     if row.link_id is not None and state in LINK_ENDS:
         await end_link(session, row.link_id, now)
     if not (tell and row.by_campaign) or await _is_followed(session, row):

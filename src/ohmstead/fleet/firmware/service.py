@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.accounts.audit import record_row
 from ohmstead.core.clock import Clock
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
@@ -88,6 +89,7 @@ async def begin(
     session.add(row)
     await session.flush()
     await note(session, row.id, "Requested", now)
+    await record_row(session, "firmware_update.requested", row, at=charger)
     link_hours = max(hours, settings.file_link_hours)
     if image is None:
         location = wanted.location or ""
@@ -220,7 +222,7 @@ async def ask(
     Raises what `Commands.send` raises, after it was written. Hold no transaction.
     """
     try:
-        answer = await commands.send(begun.charger_id, begun.action, begun.payload)
+        answer = await commands.send(begun.charger_id, begun.action, begun.payload, recorded=False)
     except DomainError as error:
         async with database.session() as session:
             await not_asked(session, begun.update_id, error, clock.now())

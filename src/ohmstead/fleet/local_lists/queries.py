@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, false, select, true
+from sqlalchemy import ColumnElement, false, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.models import Role
@@ -38,12 +38,23 @@ CHARGER_ORDER = Order(keys={"id": text_key(Charger.id)}, tie=text_key(Charger.id
 
 
 def visible_to(principal: Principal) -> ColumnElement[bool]:
-    """Return the condition for the rules that somebody may see: all, or those of the own business."""
+    """Return the condition for the rules that somebody may see: all, or those of the own business.
+
+    An Operator sees those for all chargers of the business and for its own stations, not those of others.
+    """
     if principal.role is Role.SYSTEM_ADMIN:
         return true()
-    if principal.role in {Role.BACKOFFICE, Role.OPERATOR} and principal.backoffice_id is not None:
-        return LocalListRule.backoffice_id == principal.backoffice_id
-    return false()
+    if principal.role not in {Role.BACKOFFICE, Role.OPERATOR} or principal.backoffice_id is None:
+        return false()
+    of_business: ColumnElement[bool] = LocalListRule.backoffice_id == principal.backoffice_id
+    if principal.role is Role.BACKOFFICE:
+        return of_business
+    own = select(Charger.id).where(Charger.station_id.in_(principal.station_ids))
+    return of_business & or_(
+        LocalListRule.station_id.in_(principal.station_ids),
+        LocalListRule.charger_id.in_(own),
+        LocalListRule.station_id.is_(None) & LocalListRule.charger_id.is_(None),
+    )
 
 
 async def get_rule(

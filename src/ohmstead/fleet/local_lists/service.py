@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.accounts.audit import record_row, state
 from ohmstead.accounts.constraints import refusing
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.errors import Conflict, DomainError, Invalid
@@ -32,6 +33,7 @@ async def create_rule(
     )
     async with refusing(session, _refusals()):
         session.add(rule)
+    await record_row(session, "local_list_rule.created", rule)
     return rule
 
 
@@ -40,18 +42,22 @@ async def change_rule(
 ) -> LocalListRule:
     """Change what is given of a rule and keep the rest. Raises `NotFound`."""
     rule = await get_rule(session, principal, rule_id, lock=True)
+    before = state(rule)
     if change.tags is not None:
         rule.tags = change.tags.model_dump(mode="json")
     if change.keep_up_to_date is not None:
         rule.keep_up_to_date = change.keep_up_to_date
     rule.updated_at = now
     await session.flush()
+    await record_row(session, "local_list_rule.updated", rule, before)
     return rule
 
 
 async def delete_rule(session: AsyncSession, principal: Principal, rule_id: UUID) -> None:
     """Delete a rule. Chargers keep the lists that they have. Raises `NotFound`."""
-    await session.delete(await get_rule(session, principal, rule_id, lock=True))
+    rule = await get_rule(session, principal, rule_id, lock=True)
+    await record_row(session, "local_list_rule.deleted", rule, gone=True)
+    await session.delete(rule)
     await session.flush()
 
 

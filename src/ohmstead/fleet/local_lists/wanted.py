@@ -10,7 +10,8 @@ from uuid import UUID
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ohmstead.accounts.models import Token, TokenStatus
+from ohmstead.accounts.authorization import STATUS
+from ohmstead.accounts.models import Token, TokenStatus, User
 from ohmstead.fleet.local_lists.entries import Entries, KnownTag, Which, digest, fold, wanted_entries
 from ohmstead.fleet.local_lists.models import LocalListRule
 
@@ -108,11 +109,14 @@ async def _tags_of(session: AsyncSession, businesses: set[UUID]) -> dict[UUID, l
     query = select(
         Token.backoffice_id,
         Token.id_tag,
-        Token.status,
+        STATUS.label("status"),
         Token.expires_at,
         Token.parent_id_tag,
         Token.owner,
-    ).where(or_(Token.backoffice_id.in_(businesses), Token.backoffice_id.is_(None)))
+    )
+    query = query.outerjoin(User, User.id == Token.driver_id).where(
+        or_(Token.backoffice_id.in_(businesses), Token.backoffice_id.is_(None))
+    )
     own: dict[UUID, list[KnownTag]] = defaultdict(list)
     everywhere: list[KnownTag] = []
     for row in await session.execute(query):

@@ -12,6 +12,8 @@ from sqlalchemy import delete, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.accounts.audit import record
+from ohmstead.core.acting import charger_acting
 from ohmstead.core.errors import DomainError, Kind
 from ohmstead.stations import history
 from ohmstead.stations.models import Charger, Registration
@@ -55,7 +57,7 @@ async def admit(
         raise TooManyUnknown(
             f"{count} chargers that nobody registered came from this address. Adopt or delete them first."
         )
-    await session.execute(
+    made = await session.execute(
         insert(Charger)
         .values(
             id=charger_id,
@@ -67,7 +69,11 @@ async def admit(
             updated_at=now,
         )
         .on_conflict_do_nothing()
+        .returning(Charger.id)
     )
+    if made.scalar_one_or_none() is not None:
+        by = charger_acting(charger_id)
+        await record(session, "charger.came_unregistered", entity="charger", entity_id=charger_id, by=by)
 
 
 async def forget_unadopted(session: AsyncSession, now: datetime) -> Sequence[str]:
@@ -85,6 +91,8 @@ async def forget_unadopted(session: AsyncSession, now: datetime) -> Sequence[str
     )
     # Asked again of the rows that are locked: a session may have begun before the lock was there.
     gone = [one for one in found if not await history.sessions_of_charger(session, one)]
+    for charger_id in gone:
+        await record(session, "charger.forgotten", entity="charger", entity_id=charger_id)
     if gone:
         await history.forget_traces(session, gone)
         await session.execute(delete(Charger).where(Charger.id.in_(gone)))

@@ -2,8 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ohmstead.accounts import sign_in
-from ohmstead.accounts.sign_in import SignInAttempts, TooManyAttempts
+from ohmstead.accounts import lockout
+from ohmstead.accounts.lockout import SignInAttempts, TooManyAttempts
 from ohmstead.core.errors import Kind
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -21,7 +21,7 @@ class TestSignInAttempts:
         fail(attempts, 9)
         with pytest.raises(TooManyAttempts) as refused:
             attempts.begin("a@b.de", "192.0.2.1", NOW)
-        assert refused.value.retry_after == 200
+        assert refused.value.retry_after == 300
         assert refused.value.kind is Kind.TOO_MANY
 
     def test_after_five_minutes_there_is_one_more(self) -> None:
@@ -36,6 +36,33 @@ class TestSignInAttempts:
             with pytest.raises(TooManyAttempts):
                 attempts.begin("a@b.de", "192.0.2.1", NOW + timedelta(seconds=second))
         attempts.begin("a@b.de", "192.0.2.1", NOW + timedelta(seconds=300))
+
+    def test_each_further_failure_waits_twice_as_long_up_to_four_hours(self) -> None:
+        attempts = SignInAttempts()
+        fail(attempts, 10)
+        now, waits = NOW, []
+        for _ in range(8):
+            with pytest.raises(TooManyAttempts) as refused:
+                attempts.begin("a@b.de", "192.0.2.1", now)
+            seconds = refused.value.retry_after or 0
+            waits.append(seconds // 60)
+            now += timedelta(seconds=seconds)
+            attempts.begin("a@b.de", "192.0.2.1", now)
+        assert waits == [5, 10, 20, 40, 80, 160, 240, 240]
+
+    def test_a_day_after_the_last_wait_all_is_forgotten(self) -> None:
+        attempts = SignInAttempts()
+        fail(attempts, 10)
+        later = NOW + timedelta(hours=24, minutes=5)
+        assert [attempts.begin("a@b.de", "192.0.2.1", later) for _ in range(10)] == [False] * 9 + [True]
+
+    def test_an_attempt_after_a_wait_that_could_not_be_looked_at_may_be_made_again(self) -> None:
+        attempts = SignInAttempts()
+        fail(attempts, 10)
+        later = NOW + timedelta(minutes=5)
+        for _ in range(3):
+            attempts.begin("a@b.de", "192.0.2.1", later)
+            attempts.take_back("a@b.de", "192.0.2.1", later)
 
     def test_another_address_and_another_account_are_not_held_up(self) -> None:
         attempts = SignInAttempts()
@@ -53,7 +80,7 @@ class TestSignInAttempts:
         attempts = SignInAttempts()
         for _ in range(50):
             fail(attempts, 1)
-            attempts.take_back("a@b.de", "192.0.2.1")
+            attempts.take_back("a@b.de", "192.0.2.1", NOW)
         fail(attempts, 10)
 
     def test_the_addresses_of_one_ipv6_network_are_one(self) -> None:
@@ -73,7 +100,7 @@ class TestSignInAttempts:
     def test_memory_is_bounded_and_the_longest_untouched_are_forgotten(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sign_in, "REMEMBERED_AT_MOST", 3)
+        monkeypatch.setattr(lockout, "REMEMBERED_AT_MOST", 3)
         attempts = SignInAttempts()
         fail(attempts, 10, account="first@b.de")
         fail(attempts, 10, account="second@b.de")

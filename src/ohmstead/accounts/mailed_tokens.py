@@ -1,0 +1,119 @@
+"""Links that are mailed: 32 random bytes, kept as a keyed hash, for one purpose, once, and not for ever.
+
+Whoever has the link is taken for the owner of the address it was sent to.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ohmstead.accounts.mailed_tokens_models import MailedToken
+from ohmstead.accounts.models import User, UserStatus
+from ohmstead.accounts.passwords import secret_hash
+from ohmstead.core.config import Settings
+from ohmstead.core.errors import DomainError, Kind, NotFound
+
+
+class Purpose(StrEnum):
+    """What a link lets somebody do; one for another purpose is unknown."""
+
+    INVITE = "invite"
+    VERIFY_EMAIL = "verify-email"
+    PASSWORD_RESET = "password-reset"  # noqa: S105 # the name of a purpose, no secret
+
+
+LIFETIME = {
+    Purpose.INVITE: timedelta(days=7),
+    Purpose.VERIFY_EMAIL: timedelta(days=3),
+    Purpose.PASSWORD_RESET: timedelta(hours=1),
+}
+
+
+class LinkOver(DomainError):
+    """The link was used, has expired, or there is nothing left to do with it."""
+
+    kind = Kind.GONE
+    code = "LinkOver"
+
+
+@dataclass(frozen=True, slots=True)
+class Mailed:
+    """A new token in clear, which is nowhere else, and until when it is good."""
+
+    token: str
+    expires_at: datetime
+
+
+async def make(
+    session: AsyncSession, settings: Settings, user: User, purpose: Purpose, now: datetime
+) -> Mailed:
+    """Make a token for a user. Those that were sent before for the same purpose and not used are void."""
+    await session.execute(
+        delete(MailedToken).where(
+            MailedToken.user_id == user.id, MailedToken.purpose == purpose, MailedToken.used_at.is_(None)
+        )
+    )
+    token = secrets.token_urlsafe(32)
+    row = MailedToken(
+        user_id=user.id,
+        purpose=purpose,
+        email=user.email,
+        token_hash=_hash(settings.signing_key, purpose, token),
+        expires_at=now + LIFETIME[purpose],
+        created_at=now,
+    )
+    session.add(row)
+    await session.flush()
+    return Mailed(token, row.expires_at)
+
+
+async def look(
+    session: AsyncSession, settings: Settings, purpose: Purpose, token: str, now: datetime
+) -> tuple[MailedToken, User]:
+    """Return a token that is good now, and its user.
+
+    Raises `NotFound` for one that there is not, `LinkOver` for one that was used or has expired, and when
+    the user is deactivated or has another address by now.
+    """
+    query = (
+        select(MailedToken, User)
+        .join(User, User.id == MailedToken.user_id)
+        .where(MailedToken.token_hash.in_([_hash(key, purpose, token) for key in settings.signing_keys]))
+    )
+    row = (await session.execute(query)).one_or_none()
+    if row is None:
+        raise NotFound(
+            "This link is not one of ours. Open it as it stands in the mail, or ask for a new one.",
+            code="LinkUnknown",
+        )
+    mailed, user = row
+    if mailed.used_at is not None:
+        raise LinkOver("This link was used already. Sign in, or ask for a new one.")
+    if mailed.expires_at <= now:
+        raise LinkOver("This link has expired. Ask for a new one.")
+    if user.status != UserStatus.ACTIVE or user.email != mailed.email:
+        raise LinkOver("This link is not valid any more. Ask for a new one.")
+    return mailed, user
+
+
+async def use(session: AsyncSession, settings: Settings, purpose: Purpose, token: str, now: datetime) -> User:
+    """Use a token up and return its user; of two at once, one is refused. Raises as `look` does."""
+    mailed, user = await look(session, settings, purpose, token, now)
+    taken = await session.scalar(
+        update(MailedToken)
+        .where(MailedToken.id == mailed.id, MailedToken.used_at.is_(None))
+        .values(used_at=now)
+        .returning(MailedToken.id)
+    )
+    if taken is None:
+        raise LinkOver("This link was used already. Sign in, or ask for a new one.")
+    await session.refresh(user)
+    return user
+
+
+def _hash(key: str, purpose: Purpose, token: str) -> str:
+    return secret_hash(f"{purpose}:{token}", key)

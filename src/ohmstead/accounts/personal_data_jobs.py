@@ -1,0 +1,152 @@
+"""Exports and erasures at work: part by part, each written down when it is done.
+
+A job that was killed goes on: an erasure with the part that it was at, an export from its beginning.
+"""
+
+from uuid import UUID
+
+import structlog
+from procrastinate import Blueprint, JobContext
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ohmstead.accounts.audit import record
+from ohmstead.accounts.personal_data import Contribution, PersonalData, find_person
+from ohmstead.accounts.personal_data_archive import Archive
+from ohmstead.accounts.personal_data_models import PersonalDataRequest, RequestKind, RequestState
+from ohmstead.accounts.personal_data_requests import KEPT, drop_archives, find_request, obstacle
+from ohmstead.core.clock import Clock
+from ohmstead.core.config import Settings
+from ohmstead.core.db import Database
+from ohmstead.core.errors import Conflict, DomainError, Unavailable
+from ohmstead.core.file_links import link_to
+from ohmstead.core.files import Files, keep
+from ohmstead.core.jobs import RETRY
+
+logger = structlog.stdlib.get_logger(__name__)
+
+NAMESPACE = "personal_data"
+KIND = "PersonalData"
+NAME = "personal-data.zip"
+LARGEST = 20 * 2**30
+
+blueprint = Blueprint()
+
+
+@blueprint.periodic(cron="13 * * * *")
+@blueprint.task(name="expire", pass_context=True, queueing_lock="personal_data_expire")
+async def expire(context: JobContext, timestamp: int) -> None:
+    """Let the archives go whose time is over."""
+    means = context.additional_context
+    async with means["database"].session() as session:
+        await drop_archives(session, means["clock"].now())
+
+
+@blueprint.task(name="work", pass_context=True, retry=RETRY)
+async def work(context: JobContext, request_id: str) -> None:
+    """Do what was asked for. What fails by a rule has failed; what fails otherwise is tried again."""
+    means = context.additional_context
+    worker = RequestWork(
+        means["database"], means["personal_data"], means["files"], means["settings"], means["clock"]
+    )
+    try:
+        await worker.run(UUID(request_id))
+    except Exception as error:
+        if isinstance(error, DomainError) and not isinstance(error, Unavailable):
+            await worker.failed(UUID(request_id), error.message)
+            return
+        if context.job is not None and context.job.attempts + 1 >= (RETRY.max_attempts or 1):
+            await worker.failed(UUID(request_id), "This failed by a fault of ours; it is in our log.")
+        raise
+
+
+class RequestWork:
+    """Works on one request at a time."""
+
+    def __init__(
+        self, database: Database, parts: PersonalData, files: Files, settings: Settings, clock: Clock
+    ) -> None:
+        self._database = database
+        self._parts = parts.contributions
+        self._all = parts
+        self._files = files
+        self._settings = settings
+        self._clock = clock
+
+    async def run(self, request_id: UUID) -> None:
+        """Do a request that has not ended; one that has is left as it is."""
+        async with self._database.session() as session:
+            row = await find_request(session, request_id, locked=True)
+            if row.ended_at is not None:
+                return
+            row.state = RequestState.RUNNING
+            if row.kind == RequestKind.EXPORT:
+                row.parts = []
+        if row.kind == RequestKind.EXPORT:
+            await self._export(row)
+        else:
+            await self._erase(row)
+
+    async def failed(self, request_id: UUID, why: str) -> None:
+        """Write that a request has come to nothing."""
+        async with self._database.session() as session:
+            row = await find_request(session, request_id, locked=True)
+            if row.ended_at is None:
+                row.state, row.detail, row.ended_at = RequestState.FAILED, why[:300], self._clock.now()
+        logger.warning("personal_data.failed", request=str(request_id))
+
+    async def _done(self, request_id: UUID, part: Contribution) -> None:
+        async with self._database.session() as session:
+            row = await find_request(session, request_id, locked=True)
+            row.parts = [*row.parts, part.name]
+
+    async def _export(self, row: PersonalDataRequest) -> None:
+        async with self._database.session() as session:
+            person = await find_person(session, row.user_id)
+        archive = Archive()
+        try:
+            for part in self._parts:
+                if part.export is not None:
+                    async for sheet in part.export(self._database, person, self._clock):
+                        await archive.add(sheet)
+                await self._done(row.id, part)
+            file = await self._files.put(archive.read(), limit=LARGEST)
+        finally:
+            archive.close()
+        async with self._database.session() as session:
+            now = self._clock.now()
+            row = await find_request(session, row.id, locked=True)
+            if row.ended_at is not None:
+                return
+            await keep(session, file.id, KIND, NAME, now)
+            row.file_id, row.expires_at = file.id, now + KEPT
+            row.link_id = await link_to(session, file.id, row.expires_at)
+            row.state, row.ended_at = RequestState.DONE, now
+            await self._told(session, row)
+
+    async def _erase(self, row: PersonalDataRequest) -> None:
+        async with self._database.session() as session:
+            reason = None if row.parts else await obstacle(session, self._all, row.user_id)
+            if reason is not None:
+                raise Conflict(reason, code="ErasureBlocked")
+            await drop_archives(session, self._clock.now(), user_id=row.user_id)
+        for part in self._parts:
+            if part.name in row.parts:
+                continue
+            if part.erase is not None:
+                async with self._database.session() as session:
+                    person = await find_person(session, row.user_id)
+                await part.erase(self._database, person, self._clock)
+            await self._done(row.id, part)
+        async with self._database.session() as session:
+            row = await find_request(session, row.id, locked=True)
+            row.state, row.ended_at = RequestState.DONE, self._clock.now()
+            await self._told(session, row)
+
+    async def _told(self, session: AsyncSession, row: PersonalDataRequest) -> None:
+        await record(
+            session,
+            "personal_data.exported" if row.kind == RequestKind.EXPORT else "personal_data.erased",
+            entity="user",
+            entity_id=row.user_id,
+            after={"request_id": row.id},
+        )

@@ -1,0 +1,57 @@
+"""How tokens get to a client: a refresh token in a cookie that scripts cannot read, or in the answer."""
+
+from typing import Annotated, Any
+
+from fastapi import Cookie, Request, Response
+
+from ohmstead.accounts.refresh_tokens import Client, Opened, RefreshBy
+from ohmstead.core.config import Settings
+
+COOKIE = "ohmstead_refresh"
+PATH = "/api/auth"
+"""Nothing else ever sees it."""
+
+RefreshCookie = Annotated[
+    str | None, Cookie(alias=COOKIE, description="The refresh token of a browser, set at the sign-in.")
+]
+
+
+def client_of(request: Request, refresh_by: RefreshBy | None = None) -> Client:
+    """Return from where a request comes."""
+    address = request.client.host if request.client else None
+    return Client(request.headers.get("user-agent"), address, refresh_by)
+
+
+def handed_over(
+    response: Response, settings: Settings, opened: Opened, refresh_by: RefreshBy | None
+) -> dict[str, Any]:
+    """Return the members of `Tokens`; where the refresh token goes into a cookie, put it into `response`."""
+    if refresh_by is RefreshBy.COOKIE and opened.refresh_token and opened.refresh_expires_at:
+        response.set_cookie(
+            COOKIE,
+            opened.refresh_token,
+            max_age=int((opened.refresh_expires_at - opened.issued_at).total_seconds()),
+            path=PATH,
+            secure=settings.public_url.startswith("https:"),
+            httponly=True,
+            samesite="strict",
+        )
+    return {
+        "access_token": opened.access_token,
+        "expires_in": int((opened.expires_at - opened.issued_at).total_seconds()),
+        "expires_at": opened.expires_at,
+        "refresh_token": opened.refresh_token if refresh_by is RefreshBy.BODY else None,
+        "refresh_expires_at": opened.refresh_expires_at,
+        "session_id": opened.session_id,
+    }
+
+
+def forget_cookie(response: Response, settings: Settings) -> None:
+    """Have the browser drop its refresh token."""
+    response.delete_cookie(
+        COOKIE,
+        path=PATH,
+        secure=settings.public_url.startswith("https:"),
+        httponly=True,
+        samesite="strict",
+    )
