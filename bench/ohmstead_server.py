@@ -13,8 +13,8 @@ from ohmstead.core.postgres import EmbeddedPostgres
 class OhmsteadServer(BareServer):
     """`ohmstead serve` as it is shipped, on an embedded PostgreSQL with durable commits; knows `n` chargers.
 
-    One setting differs from its default: the limit of handshakes per address is off, because all chargers
-    come from one address.
+    Two settings differ from their defaults: the limits of refused handshakes from an address and of commands
+    of an account are off, because all chargers come from one address, and all commands from one person.
     """
 
     name = "ohmstead"
@@ -59,6 +59,7 @@ class OhmsteadServer(BareServer):
             "OHMSTEAD_ADMIN_EMAIL": self._EMAIL,
             "OHMSTEAD_ADMIN_PASSWORD": self._password,
             "OHMSTEAD_OCPP_REFUSALS_PER_MINUTE": "0",
+            "OHMSTEAD_RATE_LIMIT_COMMAND": "0",
         }
 
     async def _ready(self) -> None:
