@@ -15,13 +15,15 @@ from tests.chargers import RawCharger, charger, until
 from tests.cli.running import ohmstead
 from tests.faults.duo import PING, Duo, Node, one_address
 from tests.faults.fleet import RECONNECT_SECONDS, load
-from tests.faults.hasty import CLAIMED
+from tests.faults.hasty import BEGUN, CLAIMED, LINGER
 from tests.faults.proof import prove, rows
 from tests.faults.redis_server import RedisServer
 from tests.running import free_port
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
+
+from ohmstead.core.tasks import end
 
 CHARGERS = 8
 KILLED = "the server ended without closing it"
@@ -43,15 +45,16 @@ async def duo(running: Duo) -> Duo:
     return running
 
 
-async def run_jobs(url: str, count: int) -> list[int]:
+async def run_jobs(
+    url: str, count: int, task: str = "core:remove_old_jobs", args: str = '{"timestamp": 0}'
+) -> list[int]:
     """Queue jobs; returns their ids."""
     query = (
         b"INSERT INTO procrastinate_jobs (queue_name, task_name, args)"
-        b" SELECT 'default', 'core:remove_old_jobs', '{\"timestamp\": 0}' FROM generate_series(1, %s)"
-        b" RETURNING id"
+        b" SELECT 'default', %s, %s FROM generate_series(1, %s) RETURNING id"
     )
     async with await psycopg.AsyncConnection.connect(url) as connection:
-        return [row[0] for row in await (await connection.execute(query, [count])).fetchall()]
+        return [row[0] for row in await (await connection.execute(query, [task, args, count])).fetchall()]
 
 
 async def have_run_once(url: str, ids: list[int]) -> None:
@@ -246,15 +249,10 @@ async def obey(address: str, identity: str, may_answer: asyncio.Event, asked: li
         await asyncio.sleep(RECONNECT_SECONDS)
 
 
-async def mend_often(url: str) -> None:
-    """Let the clock of the campaigns go faster: what comes once a minute comes twice a second."""
-    query = (
-        b"INSERT INTO procrastinate_jobs (queue_name, task_name, args)"
-        b" VALUES ('default', 'campaigns:mend', '{\"timestamp\": 0}')"
-    )
+async def run_often(url: str, task: str) -> None:
+    """Let a clock go faster: what comes once a minute comes twice a second."""
     while True:
-        async with await psycopg.AsyncConnection.connect(url) as connection:
-            await connection.execute(query)
+        await run_jobs(url, 1, task)
         await asyncio.sleep(0.5)
 
 
@@ -291,7 +289,7 @@ async def test_a_campaign_comes_to_its_end_when_the_process_that_works_on_it_is_
             begun = claimed(dies) & set(identities)
             assert begun
             await asyncio.to_thread(dies.kill)
-            chargers.append(asyncio.create_task(mend_often(duo.url)))
+            chargers.append(asyncio.create_task(run_often(duo.url, "campaigns:mend")))
             may_answer.set()
             async with duo.api(lives) as other:
                 path = f"/campaigns/{made.json()['id']}"
@@ -313,11 +311,45 @@ async def test_a_campaign_comes_to_its_end_when_the_process_that_works_on_it_is_
 
 def claimed(node: Node) -> set[str]:
     """The chargers that a server has begun to work on for campaigns."""
+    return told(node, CLAIMED)
+
+
+def told(node: Node, what: str) -> set[str]:
+    """What a server has said after some words, at the beginning of a line."""
     assert node.running is not None
     number = node.running.said.fileno()
     # Read beside the server, which writes on by the same file position.
     said = os.pread(number, os.fstat(number).st_size, 0).decode().splitlines()
-    return {line.removeprefix(CLAIMED).strip() for line in said if line.startswith(CLAIMED)}
+    return {line.removeprefix(what).strip() for line in said if line.startswith(what)}
+
+
+async def test_a_job_that_a_killed_process_was_doing_is_done_by_the_other(duo: Duo) -> None:
+    [job] = await run_jobs(duo.url, 1, LINGER, "{}")
+
+    async def begun() -> list[Node]:
+        return [node for node in duo.nodes if str(job) in told(node, BEGUN)]
+
+    [dies] = await until(begun)
+    lives = duo.b if dies is duo.a else duo.a
+    await asyncio.to_thread(dies.kill)
+    looking = asyncio.create_task(run_often(duo.url, "core:retry_stalled_jobs"))
+    try:
+
+        async def ended() -> bool:
+            query = "SELECT status::text FROM procrastinate_jobs WHERE id = %s"
+            return await rows(duo.url, query, job) == [("succeeded",)]
+
+        await until(ended)
+    finally:
+        await end(looking)
+    assert str(job) in told(lives, BEGUN)
+    begun_and_ended = await rows(
+        duo.url,
+        "SELECT type::text, count(*) FROM procrastinate_events"
+        " WHERE job_id = %s AND type IN ('started', 'succeeded') GROUP BY 1 ORDER BY 1",
+        job,
+    )
+    assert begun_and_ended == [("started", 2), ("succeeded", 1)]
 
 
 async def test_each_may_be_killed_under_load_and_nothing_is_lost(duo: Duo) -> None:
