@@ -38,6 +38,7 @@ class AlertKind(StrEnum):
     SCHEMA_FAULTS = "SchemaFaults"
     SILENT_CONNECTORS = "SilentConnectors"
     FLAPPING = "Flapping"
+    CAMPAIGN_STOPPED = "CampaignStopped"
 
 
 class Alert(Base):

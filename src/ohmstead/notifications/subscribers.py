@@ -19,6 +19,9 @@ from ohmstead.core.clock import Clock
 from ohmstead.core.db import Database, raw_connection
 from ohmstead.core.http import utc_z
 from ohmstead.core.jobs import RETRY, Subscribers
+from ohmstead.fleet.campaigns.models import Campaign
+from ohmstead.fleet.campaigns.progress import CAMPAIGN_STOPPED
+from ohmstead.fleet.campaigns.state import CampaignState
 from ohmstead.notifications.models import Alert, AlertKind, Severity
 from ohmstead.notifications.service import clear_alert, raise_alert
 from ohmstead.stations.models import Charger, Connector, ConnectorStatus
@@ -281,6 +284,31 @@ async def security_event(
         )
 
 
+@blueprint.task(name="campaign_stopped", pass_context=True, retry=RETRY)
+async def campaign_stopped(context: JobContext, *, campaign_id: str) -> None:
+    """Raise an alert while a campaign stands still because too many chargers failed."""
+    database, now = _means(context)
+    async with database.session() as session:
+        campaign = await _held(session, select(Campaign).where(Campaign.id == UUID(campaign_id)))
+        if campaign is None or campaign.state != CampaignState.STOPPED:
+            await clear_alert(session, AlertKind.CAMPAIGN_STOPPED, campaign_id, now)
+            return
+        await raise_alert(
+            session,
+            kind=AlertKind.CAMPAIGN_STOPPED,
+            subject=campaign_id,
+            severity=Severity.WARN,
+            title=f"The campaign {campaign.name} has stopped",
+            message=campaign.reason or "",
+            backoffice_id=campaign.backoffice_id,
+            station_id=None,
+            charger_id=None,
+            now=now,
+            data={"campaign_id": campaign_id},
+            fact=campaign.state_at.isoformat(),
+        )
+
+
 SUBSCRIBERS: Subscribers = {
     "ChargersWentOffline": [f"{NAMESPACE}:chargers_went_offline"],
     "ChargersCameOnline": [f"{NAMESPACE}:chargers_came_online"],
@@ -289,6 +317,7 @@ SUBSCRIBERS: Subscribers = {
     events.STOP_UNMATCHED: [f"{NAMESPACE}:stop_unmatched"],
     events.SESSION_CLOSED_BY_RULE: [f"{NAMESPACE}:session_closed_by_rule"],
     "SecurityEvent": [f"{NAMESPACE}:security_event"],
+    CAMPAIGN_STOPPED: [f"{NAMESPACE}:campaign_stopped"],
 }
 
 

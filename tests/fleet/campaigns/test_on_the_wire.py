@@ -181,6 +181,31 @@ class TestOnTheWire:
         assert "2 of 2 chargers failed" in (await operation.get(f"/campaigns/{campaign}"))["reason"]
         assert all(raw.calls.empty() for raw in chargers.values())
 
+    async def test_one_that_has_stopped_is_an_alert_until_somebody_looks_after_it(
+        self, operation: Operation
+    ) -> None:
+        chargers = await operation.fleet(4)
+
+        async def alert(open_: str) -> Any:
+            found = await operation.get("/alerts", kind="CampaignStopped", open=open_)
+            return [(one["subject"], one["message"]) for one in found["items"]]
+
+        campaign = await operation.begin(at_once=1, stop_at_error_percent=50, stop_after_items=1)
+        (name,) = await asked(chargers, 1)
+        await answer(chargers[name], {"status": "Rejected"})
+        [(subject, message)] = await until(lambda: alert("true"))
+        assert (subject, message[:23]) == (campaign, "1 of 1 chargers failed,")
+        await operation.tell(campaign, "resume")
+        (name,) = await asked(chargers, 1)
+
+        async def over() -> bool:
+            return await alert("true") == [] and len(await alert("false")) == 1
+
+        await until(over)
+        await answer(chargers[name], {"status": "Rejected"})
+        await until(lambda: alert("true"))
+        assert len(await alert("false")) == 1, "it is told again, of its own"
+
     async def test_who_is_away_is_done_on_return(
         self, operation: Operation, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.audit import record_row, state
 from ohmstead.core.acting import Acting
-from ohmstead.core.jobs import defer
+from ohmstead.core.jobs import defer, emit
 from ohmstead.fleet.campaigns.models import Campaign, CampaignItem
 from ohmstead.fleet.campaigns.state import (
     ENDED,
@@ -28,6 +28,8 @@ from ohmstead.fleet.campaigns.state import (
 )
 from ohmstead.fleet.campaigns.work import Outcome, OutcomeState
 
+CAMPAIGN_STOPPED = "CampaignStopped"
+"""The fact that a campaign stopped because too many failed, or that it is stopped no more."""
 WORK = "campaigns:work"
 """The job that has a process look at what may begin."""
 LEAVES_AT_MOST = 20
@@ -148,13 +150,13 @@ async def judge(session: AsyncSession, campaign: Campaign, now: datetime) -> Non
     before = state(campaign)
     if not left:
         if campaign.state not in ENDED:
-            change(campaign, Event.FINISH, now)
+            await change(session, campaign, Event.FINISH, now)
             await record_row(session, "campaign.finished", campaign, before, by=BY_RULE)
         campaign.finished_at = campaign.finished_at or now
     elif campaign.state == CampaignState.RUNNING and is_over_the_rate(
         ended, failed, percent=campaign.stop_at_error_percent, at_least=campaign.stop_after_items
     ):
-        change(campaign, Event.STOP, now)
+        await change(session, campaign, Event.STOP, now)
         campaign.reason = (
             f"{failed} of {ended} chargers failed, and it was to stop at"
             f" {campaign.stop_at_error_percent} percent. Look at why, then resume or cancel it."
@@ -162,10 +164,12 @@ async def judge(session: AsyncSession, campaign: Campaign, now: datetime) -> Non
         await record_row(session, "campaign.stopped", campaign, before, reason=campaign.reason, by=BY_RULE)
 
 
-def change(campaign: Campaign, event: Event, now: datetime) -> None:
+async def change(session: AsyncSession, campaign: Campaign, event: Event, now: datetime) -> None:
     """Let something happen to a campaign as a whole. Raises `Conflict` where its state does not allow it."""
     before = CampaignState(campaign.state)
     campaign.state = after_event(before, event)
     if campaign.state != before:
         campaign.state_at = now
         campaign.reason = None
+        if CampaignState.STOPPED in (before, campaign.state):
+            await emit(session, CAMPAIGN_STOPPED, campaign_id=str(campaign.id))

@@ -153,7 +153,7 @@ async def change_campaign(
     campaign = await get_campaign(session, principal, campaign_id, lock=True)
     before = state(campaign)
     resumed = event is Event.RESUME and campaign.state != CampaignState.RUNNING
-    change(campaign, event, now)
+    await change(session, campaign, event, now)
     if resumed:
         campaign.judged_from = now
         await defer(session, WORK)
