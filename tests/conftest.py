@@ -28,6 +28,7 @@ from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.postgres import EmbeddedPostgres
 from tests.deadlines import pytest_collection_modifyitems
+from tests.leftovers import ending_with_us
 from tests.proving import pytest_generate_tests, times_its_examples
 from tests.running import RunningServer, free_port, start_server
 from tests.world import World
@@ -63,15 +64,16 @@ hypothesis.settings.load_profile("ohmstead")
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    """One server for all workers of a run: it stops when the last worker leaves it."""
+    """One server for all workers of a run: it stops when the last worker leaves it, or is killed."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     folder = Path(tempfile.gettempdir()) / f"ohmstead-tests-{run[:12]}"
     server = EmbeddedPostgres(folder, durable=False)
-    server.start()
-    yield server
-    server.stop()
-    if server.pid is None:  # the last worker has left
-        shutil.rmtree(folder, ignore_errors=True)
+    with ending_with_us(folder, shared=True):
+        server.start()
+        yield server
+        server.stop()
+        if server.pid is None:  # the last worker has left
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

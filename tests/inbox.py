@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from email import message_from_bytes
 from email.message import Message
+from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
@@ -18,6 +19,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self.mails: list[Message] = []
+        self.recipients: list[str] = []
         self.refuse: dict[str, str] = {}
 
     async def handle_RCPT(  # noqa: N802 # the names are aiosmtpd's
@@ -25,6 +27,7 @@ class Inbox:
     ) -> str:
         if address in self.refuse:
             return self.refuse[address]
+        self.recipients.append(address)
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -52,10 +55,20 @@ def text_of(mail: Message) -> str:
     return text.decode()
 
 
-@pytest.fixture
-def inbox() -> Iterator[tuple[Inbox, str]]:
+def _serving(**options: Any) -> Iterator[tuple[Inbox, str]]:
     handler = Inbox()
-    controller = Controller(handler, hostname="127.0.0.1", port=free_port())
+    controller = Controller(handler, hostname="127.0.0.1", port=free_port(), **options)
     controller.start()
     yield handler, f"smtp://127.0.0.1:{controller.port}"
     controller.stop()
+
+
+@pytest.fixture
+def inbox() -> Iterator[tuple[Inbox, str]]:
+    yield from _serving()
+
+
+@pytest.fixture
+def plain_inbox() -> Iterator[tuple[Inbox, str]]:
+    """A mail server that takes no names in other letters (it has no SMTPUTF8, RFC 6531)."""
+    yield from _serving(enable_SMTPUTF8=False)

@@ -9,9 +9,10 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from ohmstead.app import Server, create_app
+from ohmstead.app import create_app
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
+from ohmstead.server import Server
 
 
 @dataclass

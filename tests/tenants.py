@@ -26,7 +26,9 @@ from tests.world import SignedIn
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 
-OF_NOBODY = frozenset({"accounts_audit_seal", "accounts_person_key", "core_process"})
+OF_NOBODY = frozenset(
+    {"accounts_audit_seal", "accounts_person_key", "accounts_sign_in_attempts", "core_process"}
+)
 """These tables hold nothing of a tenant."""
 
 OF_ALL = frozenset({"accounts_identity_provider"})

@@ -55,7 +55,7 @@ ELSEWHERE = {
     "POST /api/auth/second-factor/confirm": "needs a code of an app: user.second_factor_enabled",
     "POST /api/auth/second-factor/recovery-codes": "needs a code of an app: user.recovery_codes_made",
     "POST /api/auth/second-factor/disable": "needs a code of an app: user.second_factor_removed",
-    "POST /api/auth/oidc/token": "needs a provider: tests/accounts/test_oidc_sign_in.py",
+    "POST /api/auth/oidc/token": "needs a provider: tests/accounts/test_oidc_endpoints.py",
     "POST /api/auth/identities": "needs a provider: tests/accounts/test_oidc_identities_endpoints.py",
     "POST /api/admin/identity-providers": "needs a provider: tests/accounts/test_oidc_providers_endpoints.py",
     "DELETE /api/admin/stations/{station_id}": "needs an empty one: see below",
@@ -66,6 +66,7 @@ ELSEWHERE = {
 CSV, PICTURE = "text/csv", "image/png"
 BODIES: dict[str, Any] = {
     "POST /api/auth/verify-email/resend": {"email": "somebody@example.com"},
+    "POST /api/auth/email": {"email": "another@example.com"},
     "POST /api/admin/users": lambda tenant: {
         "email": "new@example.com",
         "role": "Operator",
@@ -74,10 +75,12 @@ BODIES: dict[str, Any] = {
     "PUT /api/admin/users/{user_id}": {"status": "Deactivated"},
     "POST /api/admin/users/{user_id}/personal-data": {"kind": "Export"},
     "POST /api/auth/me/personal-data": {"kind": "Export"},
+    "PUT /api/backoffice/{backoffice_id}": {"businessName": "Another name"},
     "POST /api/evowner": {
         "nic": "200212345679",
         "name": "Ravi",
         "email": "ravi@example.com",
+        "phone": "+94 77 123 4567",
         "password": "seven horses over the 9 bridges",
     },
     "PUT /api/evowner/{nic}": {"name": "Another name"},
@@ -109,7 +112,8 @@ QUERIES = {"POST /api/admin/firmware": "?vendor=ABB&model=T54&version=9"}
 
 ENDED = "UPDATE fleet_firmware_update SET ended_at = now()"
 PENDING = "UPDATE accounts_backoffice SET status = 'PendingApproval'"
-ACTIVE = "UPDATE accounts_token SET card_status = 'Active'"
+CARD = "UPDATE accounts_token SET stopped_as = NULL, card_status = "
+ACTIVE = CARD + "'Active'"
 FIRST = {
     "DELETE /api/auth/identities/{identity_id}": "UPDATE accounts_user SET password_hash = 'x'",
     "POST /api/auth/me/personal-data": "UPDATE accounts_personal_data SET ended_at = now()",
@@ -123,9 +127,9 @@ FIRST = {
     " WHERE role = 'Operator'",
     "PUT /api/evowner/{nic}/reactivate": "UPDATE accounts_user SET status = 'Deactivated'"
     " WHERE role = 'EvOwner'",
-    "PUT /api/evowner/{nic}/cards/{card_id}/unblock": "UPDATE accounts_token SET card_status = 'Blocked'",
-    "PUT /api/evowner/{nic}/cards/{card_id}/approve": "UPDATE accounts_token SET card_status = 'Pending'",
-    "PUT /api/evowner/{nic}/cards/{card_id}/reject": "UPDATE accounts_token SET card_status = 'Pending'",
+    "PUT /api/evowner/{nic}/cards/{card_id}/unblock": CARD + "'Blocked'",
+    "PUT /api/evowner/{nic}/cards/{card_id}/approve": CARD + "'Pending'",
+    "PUT /api/evowner/{nic}/cards/{card_id}/reject": CARD + "'Pending'",
     "POST /api/admin/local-list-rules": "DELETE FROM fleet_local_list_rule",
     "DELETE /api/admin/charging-profiles/{profile_id}": "DELETE FROM energy_installed_profile",
     "DELETE /api/admin/firmware/{firmware_id}": ENDED,
@@ -211,6 +215,15 @@ async def verification(app: FastAPI, tenant: Tenant) -> tuple[str, Any]:
     return "/api/auth/verify-email", {"token": await mailed(app, tenant, mailed_tokens.Purpose.VERIFY_EMAIL)}
 
 
+async def email_change(app: FastAPI, tenant: Tenant) -> tuple[str, Any]:
+    database: Database = app.state.database
+    async with database.session() as session:
+        user = await session.get_one(User, tenant.people[Role.OPERATOR].id)
+        purpose = mailed_tokens.Purpose.CHANGE_EMAIL
+        made = await mailed_tokens.make(session, tenant.settings, user, purpose, NOW, email="new@example.com")
+    return "/api/auth/email/confirm", {"token": made.token}
+
+
 async def new_password(app: FastAPI, tenant: Tenant) -> tuple[str, Any]:
     hashed = await hash_password(PASSWORD)
     await tenant.connection.execute(update(User).values(password_hash=hashed))
@@ -233,6 +246,7 @@ PREPARED = {
     "POST /api/auth/login": login,
     "POST /api/auth/invite/{token}": invite,
     "POST /api/auth/verify-email": verification,
+    "POST /api/auth/email/confirm": email_change,
     "PUT /api/auth/password": new_password,
     "POST /api/auth/password-reset/{token}": reset_password,
     "PUT /uploads/{token}": upload,

@@ -199,6 +199,7 @@ class TestRegistry:
         periodic = {task.task.name for task in jobs.app.periodic_registry.periodic_tasks.values()}
         assert periodic == {
             "accounts:trim_sessions",
+            "accounts:trim_sign_in_attempts",
             "alerts:trim_alerts",
             "audit:seal",
             "campaigns:forget_old",
@@ -219,6 +220,7 @@ class TestRegistry:
             "gateway:message_log_days",
             "gateway:trim_connections",
             "notifications:find_overlooked",
+            "key_rotation:seal_anew",
             "local_lists:keep_local_lists",
             "mail:trim",
             "mailed_tokens:trim",

@@ -27,7 +27,10 @@ from ohmstead.core.config import (
     MIN_SECRET_LENGTH,
     SECRET_KEY_FILE,
     Settings,
+    SettingsError,
+    kept_secret_key,
     known_env_names,
+    names_in_env_file,
     unknown_env_names,
 )
 from ohmstead.core.errors import StartupError
@@ -84,7 +87,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 def check_settings() -> Iterator[Finding]:
     """Names that nothing reads are most often misspelt, and then a default holds in silence."""
-    unknown = unknown_env_names()
+    unknown = unknown_env_names() + unknown_env_names(names_in_env_file())
     if not unknown:
         yield Finding("settings", "ok", "all names are known and all values are valid")
     for name in unknown:
@@ -102,7 +105,11 @@ def check_data_folder(settings: Settings) -> Iterator[Finding]:
         remedy = "Give the user of Ohmstead the right to write there, or set OHMSTEAD_DATA_DIR."
         yield Finding("data folder", "fail", f"{settings.data_dir} cannot be written", remedy)
         return
-    free = shutil.disk_usage(place).free
+    total, _, free = shutil.disk_usage(place)
+    if total == 0:
+        remedy = "Set OHMSTEAD_DATA_DIR to a folder on a disk."
+        yield Finding("data folder", "fail", f"{settings.data_dir} is no place for files", remedy)
+        return
     message = f"{settings.data_dir} ({free / GIBIBYTE:.1f} GiB free)"
     remedy = "Make room, or set OHMSTEAD_DATA_DIR to a larger disk."
     if free < GIBIBYTE // 2:
@@ -279,18 +286,7 @@ def check_secrets(settings: Settings) -> Iterator[Finding]:
     """Secrets are hard to guess and readable by their owner alone."""
     production = settings.environment == "production"
     grave: State = "fail" if production else "warn"
-    kept = settings.data_dir / SECRET_KEY_FILE
-    if settings.secret_key is not None:
-        key = settings.secret_key.get_secret_value()
-        if len(key) < MIN_SECRET_LENGTH or len(set(key)) < 10:
-            remedy = "Set OHMSTEAD_SECRET_KEY to the output of: openssl rand -base64 48"
-            yield Finding("secret key", grave, "is short or repeats itself: tokens could be forged", remedy)
-        else:
-            yield Finding("secret key", "ok", "set, and long enough")
-    elif kept.exists():
-        yield _private_file("secret key", kept)
-    else:
-        yield Finding("secret key", "ok", "made and kept in the data folder at the first start")
+    yield check_secret_key(settings, grave)
 
     if settings.admin_password is not None:
         password = settings.admin_password.get_secret_value()
@@ -304,6 +300,27 @@ def check_secrets(settings: Settings) -> Iterator[Finding]:
         yield Finding("metrics token", "warn", "is not set", remedy)
     if (dotenv := Path(".env")).is_file():
         yield _private_file(".env", dotenv)
+
+
+def check_secret_key(settings: Settings, grave: State) -> Finding:
+    """The key with which we sign is there or can be made, readable by its owner alone, and hard to guess."""
+    kept = settings.data_dir / SECRET_KEY_FILE
+    remedy = "Set OHMSTEAD_SECRET_KEY to the output of: openssl rand -base64 48"
+    if settings.secret_key is not None:
+        key, place = settings.secret_key.get_secret_value(), "is set"
+    elif not kept.exists():
+        return Finding("secret key", "ok", "made and kept in the data folder at the first start")
+    else:
+        try:
+            key, place = kept_secret_key(settings.data_dir), f"is kept in {kept}"
+        except SettingsError as error:
+            return Finding("secret key", "fail", "; ".join(error.faults), remedy)
+        private = _private_file("secret key", kept)
+        if private.state != "ok":
+            return private
+    if len(key) < MIN_SECRET_LENGTH or len(set(key)) < 10:
+        return Finding("secret key", grave, f"{place}, but easy to guess: tokens could be forged", remedy)
+    return Finding("secret key", "ok", f"{place}, and long enough")
 
 
 def _private_file(check: str, path: Path) -> Finding:

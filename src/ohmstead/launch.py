@@ -10,7 +10,7 @@ import signal
 import socket
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from types import FrameType
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from ohmstead.core.config import SYSTEM_DATA_DIR, Settings, SettingsError
 from ohmstead.core.errors import StartupError
 from ohmstead.core.ports import port_fault, refused
 from ohmstead.core.postgres import EmbeddedPostgres
+from ohmstead.core.postgres_watch import PostgresWatch
 from ohmstead.core.tls import own_certificate, server_context
 from ohmstead.terminal import err, out, step, working
 
@@ -63,13 +64,13 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
 
 @contextmanager
 def database(
-    settings: Settings, *, up_to_date: bool = True, meanwhile: Sequence[str] = ()
+    settings: Settings, *, up_to_date: bool = True, watched: bool = False, meanwhile: Sequence[str] = ()
 ) -> Iterator[Settings]:
     """The settings with a database that runs.
 
-    The embedded one is started, its schema brought `up_to_date`, and stopped at the end unless another
-    process uses it. One that DATABASE_URL names is taken as it is. The modules of `meanwhile` are imported
-    while PostgreSQL starts, which leaves a processor idle.
+    The embedded one is started, its schema brought `up_to_date`, started again when it ends by itself if it
+    is `watched`, and stopped at the end unless another process uses it. One that DATABASE_URL names is taken
+    as it is. The modules of `meanwhile` are imported while PostgreSQL starts, which leaves a processor idle.
     """
     if not settings.embedded:
         with working("Loading"):
@@ -85,7 +86,8 @@ def database(
             ready = settings.with_database(server.start())
         if up_to_date:
             migrate(ready)
-        yield ready
+        with PostgresWatch(server) if watched else nullcontext():
+            yield ready
     finally:
         with working("Stopping PostgreSQL"):
             server.stop()
@@ -134,9 +136,9 @@ def serve(settings: Settings) -> None:
     host = settings.host or EVERYWHERE[0]
     _require_place(settings, host)
     with database(
-        settings.with_secret_key(), meanwhile=["ohmstead.core.migrations", "ohmstead.app"]
+        settings.with_secret_key(), watched=True, meanwhile=["ohmstead.core.migrations", "ohmstead.server"]
     ) as ready:
-        run(load("ohmstead.app").serve(ready, host=host, on_ready=lambda: _announce(ready, host)))
+        run(load("ohmstead.server").serve(ready, host=host, on_ready=lambda: _announce(ready, host)))
 
 
 def demo(settings: Settings) -> None:
@@ -147,8 +149,8 @@ def demo(settings: Settings) -> None:
     _require_place(settings, host)
     settings = as_demo(settings)
     embedded = settings.embedded
-    modules = ["ohmstead.core.migrations", "ohmstead.app", "ohmstead.demo", "ohmstead.demo_chargers"]
-    with database(settings.with_secret_key(), meanwhile=modules) as ready:
+    modules = ["ohmstead.core.migrations", "ohmstead.server", "ohmstead.demo", "ohmstead.demo_chargers"]
+    with database(settings.with_secret_key(), watched=True, meanwhile=modules) as ready:
         if not embedded:
             migrate(ready)
         run(_demo(ready, host))
@@ -185,7 +187,7 @@ async def _demo(settings: Settings, host: str) -> None:
         async def before_stop() -> None:
             await asyncio.to_thread(chargers.stop)
 
-        await load("ohmstead.app").serve(settings, host=host, on_ready=on_ready, before_stop=before_stop)
+        await load("ohmstead.server").serve(settings, host=host, on_ready=on_ready, before_stop=before_stop)
 
 
 def _welcome(settings: Settings, host: str, logins: list[tuple[str, str, str]]) -> None:

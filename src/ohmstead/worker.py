@@ -8,6 +8,7 @@ from procrastinate import Blueprint, JobContext, builtin_tasks
 from procrastinate.jobs import Status
 
 from ohmstead.accounts import audit_jobs as audit
+from ohmstead.accounts import key_rotation_jobs as key_rotation
 from ohmstead.accounts import mailed_tokens_jobs as mailed_tokens
 from ohmstead.accounts import personal_data_jobs as personal_data
 from ohmstead.accounts import sign_in_jobs as sign_in
@@ -83,6 +84,7 @@ for namespace, blueprint in (
     (sign_in.NAMESPACE, sign_in.blueprint),
     (audit.NAMESPACE, audit.blueprint),
     (mailed_tokens.NAMESPACE, mailed_tokens.blueprint),
+    (key_rotation.NAMESPACE, key_rotation.blueprint),
     (personal_data.NAMESPACE, personal_data.blueprint),
     (energy.NAMESPACE, energy.blueprint),
     (onboarding.NAMESPACE, onboarding.blueprint),

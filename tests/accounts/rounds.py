@@ -8,8 +8,13 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
+from sqlalchemy import select
 from tests.accounts.issuers import Issuer, seconds
 from tests.world import SignedIn
+
+from ohmstead.accounts.audit_models import AuditEntry
+from ohmstead.accounts.models import User
+from ohmstead.core.db import Database
 
 ADMIN = "/api/admin/identity-providers"
 CLIENT_ID = "ohmstead here"
@@ -102,3 +107,26 @@ class Rounds:
     async def me(self) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {await self.access_token()}"}
         return dict((await self.client.get("/api/auth/me", headers=headers)).json())
+
+
+def error_of(answer: httpx.Response) -> str | None:
+    """Return what went wrong, as the page is told where the browser ends."""
+    assert answer.status_code == 303, answer.text
+    assert answer.headers["location"].startswith(HOME)
+    assert "ohmstead_refresh" not in answer.headers.get("set-cookie", "")
+    return query_of(answer).get("error")
+
+
+def error_of_none(answer: httpx.Response) -> bool:
+    assert answer.headers["location"] == f"{HOME}/"
+    return True
+
+
+async def user_of(db: Database, email: str) -> User | None:
+    async with db.session() as session:
+        return await session.scalar(select(User).where(User.email == email))
+
+
+async def actions(db: Database) -> list[str]:
+    async with db.session() as session:
+        return list(await session.scalars(select(AuditEntry.action).order_by(AuditEntry.id)))

@@ -1,12 +1,13 @@
 """Businesses ask for an account, and a SystemAdmin decides."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from tests.accounts.people import PASSWORD, link, mails, trail
 from tests.conftest import FrozenClock
 from tests.running import RunningServer
@@ -15,6 +16,8 @@ from tests.world import World
 from ohmstead.accounts.businesses import first_business
 from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role, User
 from ohmstead.accounts.passwords import hash_password
+from ohmstead.accounts.sign_in_jobs import send_reset_link
+from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 
 PATH = "/api/backoffice"
@@ -22,7 +25,7 @@ CONTACT = {"name": "Asha", "email": "ops@volt.example", "phone": "+65 6123 4567"
 
 
 def wish(name: str = "VoltCo", **changes: Any) -> dict[str, Any]:
-    return {"businessName": name, "contact": CONTACT, **changes}
+    return {"businessName": name, "contact": CONTACT, "timeZone": "Asia/Singapore", **changes}
 
 
 async def ask(client: httpx.AsyncClient, name: str = "VoltCo", **changes: Any) -> str:
@@ -60,9 +63,12 @@ class TestRequest:
     async def test_the_time_zone_may_stand_with_the_contact_as_in_the_document(
         self, client: httpx.AsyncClient, world: World
     ) -> None:
-        made = await ask(client, contact=CONTACT | {"timeZone": "Asia/Singapore"})
+        contact = CONTACT | {"timeZone": "Asia/Colombo"}
+        answer = await client.post(f"{PATH}/request", json={"businessName": "VoltCo", "contact": contact})
+        assert answer.status_code == 202, answer.text
+        made = answer.json()["id"]
         shown = await client.get(f"{PATH}/{made}", headers=(await world.admin()).headers)
-        assert shown.json()["timeZone"] == "Asia/Singapore"
+        assert shown.json()["timeZone"] == "Asia/Colombo"
 
     async def test_asked_twice_by_the_same_contact_it_is_one_request(
         self, client: httpx.AsyncClient, db: Database
@@ -70,8 +76,30 @@ class TestRequest:
         assert await ask(client) == await ask(client, "VOLTCO")
         assert len(await mails(db, "ops@volt.example")) == 1
 
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"contact": CONTACT | {"phone": "+65 6123 9999"}},
+            {"contact": CONTACT | {"name": "Asha P."}},
+            {"timeZone": "Asia/Colombo"},
+            {"billingInfo": {"taxId": "SG-1"}},
+        ],
+        ids=lambda value: next(iter(value)),
+    )
+    async def test_asked_again_with_other_data_while_it_waits_is_not_taken_in_silence(
+        self, client: httpx.AsyncClient, world: World, other: dict[str, Any]
+    ) -> None:
+        made = await ask(client)
+        admin = await world.admin()
+        before = (await client.get(f"{PATH}/{made}", headers=admin.headers)).json()
+        answer = await client.post(f"{PATH}/request", json=wish(**other))
+        assert (answer.status_code, answer.json()["error"]) == (409, "RequestWaiting")
+        assert (await client.get(f"{PATH}/{made}", headers=admin.headers)).json() == before
+        await client.put(f"{PATH}/{made}/reject", headers=admin.headers, json={"reason": "wrong phone"})
+        assert await ask(client, **other) != made
+
     async def test_a_name_that_waits_is_nobody_s_yet(self, client: httpx.AsyncClient) -> None:
-        other = {"name": "Eve", "email": "eve@evil.example"}
+        other = CONTACT | {"name": "Eve", "email": "eve@evil.example"}
         assert await ask(client) != await ask(client, contact=other)
 
     async def test_a_name_at_work_is_taken(self, client: httpx.AsyncClient, world: World) -> None:
@@ -109,11 +137,15 @@ class TestRequest:
             (wish("A\u0000B"), "businessName"),
             (wish(status="Active"), "status"),
             (wish(timeZone="Mars/Base"), "timeZone"),
-            (wish(contact=CONTACT | {"timeZone": "Asia/Singapore"}, timeZone="UTC"), "body"),
+            (wish(contact=CONTACT | {"timeZone": "Asia/Singapore"}, timeZone="UTC"), "timeZone"),
             (wish(contact=CONTACT | {"email": "no address"}), "contact.email"),
             (wish(contact=CONTACT | {"email": "\u0430dmin@volt.example"}), "contact.email"),
             (wish(contact=CONTACT | {"email": "x" * 250 + "@volt.example"}), "contact.email"),
+            (wish(contact=CONTACT | {"email": "ops@volt"}), "contact.email"),
             (wish(contact=CONTACT | {"phone": "call me"}), "contact.phone"),
+            (wish(contact={"name": "Asha", "email": "ops@volt.example"}), "contact.phone"),
+            ({"businessName": "VoltCo", "contact": CONTACT}, "timeZone"),
+            (wish(timeZone=None), "timeZone"),
             (wish(contact="Asha"), "contact"),
             (wish(billingInfo={"iban": 1}), "billingInfo.iban"),
             (wish(billingInfo={"taxId": 12}), "billingInfo.taxId"),
@@ -234,7 +266,7 @@ class TestApprove:
     ) -> None:
         admin = await world.admin()
         first = await ask(client)
-        second = await ask(client, contact={"name": "Eve", "email": "eve@evil.example"})
+        second = await ask(client, contact=CONTACT | {"name": "Eve", "email": "eve@evil.example"})
         for made, email, status in ((first, "a@volt.example", 200), (second, "b@volt.example", 409)):
             answer = await client.put(
                 f"{PATH}/{made}/approve", headers=admin.headers, json={"adminEmail": email}
@@ -283,11 +315,23 @@ class TestApprove:
         answer = await client.post(f"{PATH}/{made}/invite", headers=admin.headers)
         assert answer.status_code == 202
         new = await link(db, "asha@volt.example", "/invite/")
-        assert (await client.get(f"/api/auth/invite/{old}")).status_code == 404
+        assert (await client.get(f"/api/auth/invite/{old}")).status_code == 410
         chosen = await client.post(f"/api/auth/invite/{new}", json={"password": PASSWORD})
         assert chosen.status_code == 204
         answer = await client.post(f"{PATH}/{made}/invite", headers=admin.headers)
         assert (answer.status_code, answer.json()["error"]) == (409, "AlreadyAccepted")
+
+    async def test_who_was_not_approved_has_nobody_to_invite_and_that_is_said(
+        self, client: httpx.AsyncClient, world: World
+    ) -> None:
+        made, admin = await ask(client), await world.admin()
+        answer = await client.post(f"{PATH}/{made}/invite", headers=admin.headers)
+        assert (answer.status_code, answer.json()["error"]) == (409, "BackofficeNotActive")
+        assert "PendingApproval" in answer.json()["message"]
+        await client.put(f"{PATH}/{made}/reject", headers=admin.headers, json={"reason": "no"})
+        answer = await client.post(f"{PATH}/{made}/invite", headers=admin.headers)
+        assert (answer.status_code, answer.json()["error"]) == (409, "BackofficeNotActive")
+        assert "Rejected" in answer.json()["message"]
 
     @pytest.mark.parametrize(
         ("move", "body", "field"),
@@ -361,6 +405,35 @@ class TestWhoMay:
         answer = await client.post("/api/auth/login", json={"username": boss.email, "password": PASSWORD})
         code = {"PendingApproval": "BusinessPendingApproval", "Rejected": "BusinessRejected"}[status]
         assert (answer.status_code, answer.json()["error"]) == (401, code)
+
+    async def test_a_contact_that_wants_in_too_early_is_mailed_which_and_why(
+        self, client: httpx.AsyncClient, world: World, db: Database, settings: Settings, clock: FrozenClock
+    ) -> None:
+        business_id = await ask(client)
+
+        async def forgotten() -> list[str]:
+            asked = await client.post("/api/auth/password-reset", json={"email": CONTACT["email"]})
+            assert (asked.status_code, asked.text) == (202, '{"status":"Accepted"}')
+            query = text(
+                "SELECT args FROM procrastinate_jobs WHERE task_name = :name ORDER BY id DESC LIMIT 1"
+            )
+            async with db.session() as session:
+                args = (await session.execute(query, {"name": "accounts:send_reset_link"})).scalar_one()
+            means = {"database": db, "settings": settings, "clock": clock}
+            context: Any = SimpleNamespace(additional_context=means)
+            await send_reset_link.func(context, **args)
+            return [mail.template for mail in await mails(db, CONTACT["email"])]
+
+        assert await forgotten() == ["business_requested"] * 2
+        reject = f"{PATH}/{business_id}/reject"
+        admin = await world.admin()
+        await client.put(reject, json={"reason": "No tax number"}, headers=admin.headers)
+        assert await forgotten() == ["business_requested"] * 2 + ["business_rejected"] * 2
+        assert "No tax number" in str((await mails(db, CONTACT["email"]))[-1].text)
+        approved = await ask(client, "Volt Two")
+        body = {"adminEmail": CONTACT["email"]}
+        await client.put(f"{PATH}/{approved}/approve", json=body, headers=admin.headers)
+        assert (await forgotten())[-2:] == ["invite", "password_reset"], "who has an account gets its link"
 
     async def test_an_unknown_business_is_not_found(self, client: httpx.AsyncClient, world: World) -> None:
         admin = await world.admin()

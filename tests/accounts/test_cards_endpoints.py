@@ -14,7 +14,7 @@ from tests.running import RunningServer
 from tests.world import SignedIn, World
 
 from ohmstead.accounts.authorization import authorize_token
-from ohmstead.accounts.models import Role, Token
+from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role, Token
 from ohmstead.core.db import Database
 from ohmstead.fleet.local_lists.wanted import _tags_of
 
@@ -63,6 +63,7 @@ class TestAdd:
             "idTag": TAG,
             "label": "Key ring",
             "status": "Active",
+            "backofficeId": None,
             "createdAt": "2026-05-04T12:00:00Z",
         }
         for business in (await world.backoffice(), await world.backoffice()):
@@ -155,6 +156,63 @@ class TestApproval:
         assert await told(db, clock) == "Accepted"
         assert await trail(db, made["id"]) == ["card.added", "card.approved"]
 
+    async def test_the_business_that_a_driver_names_approves_it_and_learns_nothing_else_of_the_driver(
+        self, client: httpx.AsyncClient, world: World, db: Database, clock: FrozenClock, ravi: SignedIn
+    ) -> None:
+        business, other = await world.backoffice(), await world.backoffice()
+        boss, stranger = [await world.user(Role.BACKOFFICE, one) for one in (business, other)]
+        operator = await world.user(Role.OPERATOR, business)
+        made = await add(client, ravi, label="Key ring", backofficeId=str(business.id))
+        assert made["backofficeId"] == str(business.id)
+        unnamed = await add(client, ravi, "UNNAMED")
+        listed = await client.get("/api/evowner/cards", headers=boss.headers, params={"status": "Pending"})
+        name = (await client.get(f"/api/evowner/{NIC}", headers=ravi.headers)).json()["name"]
+        assert listed.json() == [made | {"ownerName": name}]
+        assert (await client.get("/api/evowner/cards", headers=stranger.headers)).json() == []
+        cards = f"/api/evowner/{ravi.id}/cards"
+        for path in ("", "/cards", "/vehicles", "/sessions"):
+            answer = await client.get(f"/api/evowner/{ravi.id}{path}", headers=boss.headers)
+            assert answer.status_code == 404, path
+        assert (await move(client, boss, made, "approve")).status_code == 404, "by its NIC"
+        for who, card, status in (
+            (stranger, made, 404),
+            (operator, made, 403),
+            (boss, unnamed, 404),
+            (boss, made, 200),
+            (boss, made, 200),
+        ):
+            answer = await client.put(f"{cards}/{card['id']}/approve", headers=who.headers)
+            assert answer.status_code == status
+        assert answer.json() == made | {"status": "Active"}
+        assert await told(db, clock) == "Accepted"
+        assert await told(db, clock, "UNNAMED") == "Invalid"
+        assert (await client.get("/api/evowner/cards", headers=boss.headers)).json() == []
+
+    async def test_the_business_that_a_driver_names_may_refuse_it(
+        self, client: httpx.AsyncClient, world: World, db: Database, ravi: SignedIn
+    ) -> None:
+        business = await world.backoffice()
+        boss, stranger = await world.user(Role.BACKOFFICE, business), await world.user(Role.BACKOFFICE)
+        made = await add(client, ravi, backofficeId=str(business.id))
+        url = f"/api/evowner/{ravi.id}/cards/{made['id']}/reject"
+        for who, status in ((stranger, 404), (boss, 204), (boss, 404)):
+            answer = await client.put(url, headers=who.headers, json={"reason": "unreadable"})
+            assert answer.status_code == status
+        assert (await client.get(PATH, headers=ravi.headers)).json() == []
+        [mail] = await mails(db, ravi.email, "card_rejected")
+        assert "unreadable" in str(mail.text)
+
+    async def test_a_business_that_is_not_at_work_cannot_be_asked(
+        self, client: httpx.AsyncClient, world: World, ravi: SignedIn
+    ) -> None:
+        waiting = await world.backoffice()
+        async with world.database.session() as session:
+            (await session.get_one(Backoffice, waiting.id)).status = BackofficeStatus.PENDING_APPROVAL
+        for business in (waiting.id, uuid4()):
+            body = {"idTag": TAG, "backofficeId": str(business)}
+            answer = await client.post(PATH, headers=ravi.headers, json=body)
+            assert (answer.status_code, list(answer.json()["fields"])) == (400, ["backofficeId"])
+
     async def test_one_that_is_rejected_is_gone_and_its_driver_is_told_why(
         self, client: httpx.AsyncClient, world: World, db: Database, clock: FrozenClock, ravi: SignedIn
     ) -> None:
@@ -224,6 +282,57 @@ class TestMoves:
             assert (await move(client, ravi, made, what)).status_code == 409
         answer = await client.delete(f"{PATH}/{made['id']}", headers=ravi.headers)
         assert (answer.status_code, answer.json()["error"]) == (409, "CardNotReady")
+        assert await told(db, clock) == "Blocked"
+
+    async def test_what_an_operator_blocked_no_driver_undoes_though_it_had_blocked_it_before(
+        self, client: httpx.AsyncClient, world: World, db: Database, clock: FrozenClock, ravi: SignedIn
+    ) -> None:
+        made, admin = await add(client, ravi), await world.admin()
+        tag = f"/api/admin/id-tags/{made['id']}"
+        await move(client, ravi, made, "block")
+        await client.put(tag, headers=admin.headers, json={"status": "Blocked"})
+        assert (await move(client, ravi, made, "unblock")).status_code == 409
+        assert (await client.delete(f"{PATH}/{made['id']}", headers=ravi.headers)).status_code == 409
+        answer = await client.post(PATH, headers=ravi.headers, json={"idTag": TAG})
+        assert (answer.status_code, answer.json()["error"]) == (409, "CardTaken")
+        assert await told(db, clock) == "Blocked"
+        lifted = await client.put(tag, headers=admin.headers, json={"status": "Accepted"})
+        assert lifted.json()["status"] == "Blocked", "as its driver has it"
+        assert (await move(client, ravi, made, "unblock")).json()["status"] == "Active"
+        assert await told(db, clock) == "Accepted"
+
+    async def test_a_block_by_staff_is_lifted_by_staff_and_kept_apart_from_that_of_its_driver(
+        self, client: httpx.AsyncClient, world: World, db: Database, clock: FrozenClock, ravi: SignedIn
+    ) -> None:
+        made, admin = await add(client, ravi), await world.admin()
+        for _ in range(2):
+            assert (await move(client, admin, made, "block")).json()["status"] == "Blocked"
+        assert (await move(client, ravi, made, "unblock")).status_code == 409
+        params = {"status": "Blocked"}
+        listed = await client.get("/api/evowner/cards", headers=admin.headers, params=params)
+        assert [one["id"] for one in listed.json()] == [made["id"]]
+        params = {"status": "Active"}
+        assert (await client.get("/api/evowner/cards", headers=admin.headers, params=params)).json() == []
+        assert (await move(client, admin, made, "unblock")).json()["status"] == "Active"
+        assert await told(db, clock) == "Accepted"
+        wanted = {"entity_id": made["id"]}
+        entries = await client.get("/api/admin/audit", headers=admin.headers, params=wanted)
+        assert [(one["action"], one["reason"]) for one in entries.json()["items"]] == [
+            ("card.unblocked", "no"), ("card.blocked", "no"), ("card.added", None)
+        ]  # fmt: skip
+
+    async def test_a_removed_one_that_staff_blocks_does_not_come_back(
+        self, client: httpx.AsyncClient, world: World, db: Database, clock: FrozenClock, ravi: SignedIn
+    ) -> None:
+        await charged(world, ravi, await world.backoffice(), TAG)
+        admin = await world.admin()
+        [card] = (await client.get(PATH, headers=ravi.headers)).json()
+        await client.delete(f"{PATH}/{card['id']}", headers=ravi.headers)
+        await client.put(
+            f"/api/admin/id-tags/{card['id']}", headers=admin.headers, json={"status": "Blocked"}
+        )
+        answer = await client.post(PATH, headers=ravi.headers, json={"idTag": TAG})
+        assert (answer.status_code, answer.json()["error"]) == (409, "CardBlocked")
         assert await told(db, clock) == "Blocked"
 
     async def test_it_gets_another_name(self, client: httpx.AsyncClient, ravi: SignedIn) -> None:
@@ -308,7 +417,8 @@ class TestWhoMay:
         self, client: httpx.AsyncClient, world: World, ravi: SignedIn, method: str, path: str
     ) -> None:
         made, maya = await add(client, ravi), await driver(world)
-        body = {"": {"idTag": "X"}, "/{id}": {"label": "X"}, "/{id}/reject": {"reason": "X"}}.get(path, {})
+        bodies = {"POST ": {"idTag": "X"}, "PUT /{id}": {"label": "X"}, "PUT /{id}/reject": {"reason": "X"}}
+        body = bodies.get(f"{method} {path}", {})
         url = PATH + path.replace("{id}", made["id"])
         assert (await client.request(method, url, json=body)).status_code == 401
         for user in (await world.user(Role.BACKOFFICE), await world.user(Role.OPERATOR), maya):

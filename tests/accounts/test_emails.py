@@ -67,3 +67,16 @@ class TestNewEmail:
         with pytest.raises(Invalid) as refused:
             new_email(typed)
         assert refused.value.fields["email"]
+
+    @pytest.mark.parametrize(
+        "typed", ["a@b", "ravi@gmailcom", "admin@localhost", "ravi@1.2.3.4", "ravi@volt.7"]
+    )
+    def test_one_that_no_mail_can_reach_is_refused_with_what_is_wrong(self, typed: str) -> None:
+        assert normalise_email(typed) == typed  # an account that has it signs in
+        with pytest.raises(Invalid, match="domain") as refused:
+            new_email(typed)
+        assert "domain" in refused.value.fields["email"]
+
+    @pytest.mark.parametrize("typed", ["admin@ohmstead.local", "maya@demo.test", "maya@4you.example"])
+    def test_names_of_private_networks_are_as_good_as_others(self, typed: str) -> None:
+        assert new_email(typed) == typed

@@ -51,6 +51,7 @@ class TestLogin:
         body = answer.json()
         token = body.pop("accessToken")
         body.pop("sessionId")
+        assert body.pop("refreshToken")
         assert body == {
             "tokenType": "Bearer",
             "expiresIn": settings.jwt_minutes * 60,
@@ -65,8 +66,7 @@ class TestLogin:
             "ownerNIC": None,
             "mustChangePassword": False,
             "secondFactorMissing": False,
-            "refreshToken": None,
-            "refreshExpiresAt": None,
+            "refreshExpiresAt": "2026-05-18T12:00:00Z",
         }
         me = await client.get("/api/auth/me", headers={"Authorization": f"Bearer {token}"})
         assert me.json()["userId"] == str(user.id)

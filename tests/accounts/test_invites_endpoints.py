@@ -12,6 +12,7 @@ from tests.conftest import SECRET, FrozenClock
 from tests.running import RunningServer
 from tests.world import SignedIn, World
 
+from ohmstead.accounts.drivers_models import Driver
 from ohmstead.accounts.invites import invite
 from ohmstead.accounts.mailed_tokens import LinkOver, Purpose, make, use
 from ohmstead.accounts.mailed_tokens_models import MailedToken
@@ -125,6 +126,12 @@ class TestInvite:
         assert list(answer.json()["fields"]) == ["password"]
         assert (await client.post(f"{PATH}/{token}", json={"password": PASSWORD})).status_code == 204
         assert await signs_in(client, made.email) == 200
+
+    async def test_the_own_nic_is_no_password(self, client: httpx.AsyncClient, world: World) -> None:
+        made, token = await invited(world, Role.EV_OWNER)
+        await world.add(Driver(user_id=made.id, nic="200212345679"))
+        answer = await client.post(f"{PATH}/{token}", json={"password": "200212345679"})
+        assert (answer.status_code, list(answer.json()["fields"])) == (400, ["password"])
 
     @pytest.mark.parametrize(
         "change", [{"status": "Deactivated"}, {"email": "new@volt.example"}, {"password_hash": "x"}]

@@ -71,7 +71,11 @@ class TestCreate:
             "createdAt": "",
             "lastLoginAt": None,
         }
-        assert await mails(db, "maya@volt.co") == []
+        [mail] = await mails(db, "maya@volt.co")
+        assert mail.template == "operator_created"
+        assert office.business.name in str(mail.text)
+        assert "/sign-in" in str(mail.text)
+        assert "Init#123" not in f"{mail.text}{mail.html}"
         signed = await client.post(
             "/api/auth/login", json={"username": "maya@volt.co", "password": "Init#123"}
         )
@@ -100,9 +104,23 @@ class TestCreate:
         old = await link(db, "maya@volt.co", "/invite/")
         answer = await client.post(f"{PATH}/{made['id']}/invite", headers=office.boss.headers)
         assert answer.status_code == 202
-        assert (await client.get(f"/api/auth/invite/{old}")).status_code == 404
+        assert (await client.get(f"/api/auth/invite/{old}")).status_code == 410
         new = await link(db, "maya@volt.co", "/invite/")
         assert (await client.get(f"/api/auth/invite/{new}")).status_code == 200
+
+    async def test_who_is_disabled_is_mailed_no_link_that_would_open_nothing(
+        self, client: httpx.AsyncClient, world: World, office: Office, db: Database
+    ) -> None:
+        made = await make(client, office.boss, email="maya@volt.co")
+        await client.put(f"{PATH}/{made['id']}/disable", headers=office.boss.headers)
+        admin = await world.admin()
+        for path, by in ((PATH, office.boss), ("/api/admin/users", admin)):
+            answer = await client.post(f"{path}/{made['id']}/invite", headers=by.headers)
+            assert (answer.status_code, answer.json()["error"]) == (409, "AccountDeactivated")
+        assert len(await mails(db, "maya@volt.co")) == 1
+        await client.put(f"{PATH}/{made['id']}/enable", headers=office.boss.headers)
+        answer = await client.post(f"{PATH}/{made['id']}/invite", headers=office.boss.headers)
+        assert answer.status_code == 202
 
     async def test_a_system_admin_names_the_business(
         self, client: httpx.AsyncClient, world: World, office: Office
@@ -261,6 +279,39 @@ class TestChange:
         assert (await client.get(stations, headers=maya.headers)).status_code == 200
         assert await trail(world.database, maya.id) == ["operator.disabled", "operator.enabled"]
 
+    async def test_the_reasons_are_in_the_audit_trail(
+        self, client: httpx.AsyncClient, office: Office
+    ) -> None:
+        made, headers = await make(client, office.boss), office.boss.headers
+        url = f"{PATH}/{made['id']}"
+        for path, more in (("/disable", {}), ("/enable", {}), ("", {"name": "Maya"})):
+            body = {"reason": f"why{path}"} | more
+            assert (await client.put(url + path, headers=headers, json=body)).status_code == 200
+        assert (await client.put(f"{url}/disable", headers=headers, json={"why": "x"})).status_code == 400
+        wanted = {"entity_id": made["id"]}
+        shown = (await client.get("/api/admin/audit", params=wanted, headers=headers)).json()["items"]
+        assert [(one["action"], one["reason"]) for one in shown[:3]] == [
+            ("operator.updated", "why"),
+            ("operator.enabled", "why/enable"),
+            ("operator.disabled", "why/disable"),
+        ]
+
+    async def test_an_enabled_one_signs_in_anew(
+        self, client: httpx.AsyncClient, world: World, office: Office
+    ) -> None:
+        hashed = await hash_password(PASSWORD)
+        maya = await world.user(Role.OPERATOR, office.business, password_hash=hashed)
+        body = {"username": maya.email, "password": PASSWORD, "refreshToken": "body"}
+        signed = (await client.post("/api/auth/login", json=body)).json()
+        for move in ("disable", "enable"):
+            await client.put(f"{PATH}/{maya.id}/{move}", headers=office.boss.headers)
+        headers = {"Authorization": f"Bearer {signed['accessToken']}"}
+        answer = await client.get("/api/admin/stations", headers=headers)
+        assert (answer.status_code, answer.json()["error"]) == (401, "SignedOut")
+        again = await client.post("/api/auth/refresh", json={"refreshToken": signed["refreshToken"]})
+        assert again.status_code == 401
+        assert (await client.post("/api/auth/login", json=body)).status_code == 200
+
 
 class TestAtOnce:
     @pytest.mark.parametrize(("path", "body"), [("", {"stationIds": []}), ("/disable", None)])
@@ -276,6 +327,69 @@ class TestAtOnce:
         assert mine.closed is None
         assert (await client.put(url + path, headers=office.boss.headers, json=body)).status_code == 200
         assert mine.closed == "scope"
+
+    async def test_a_station_that_is_deleted_is_left_by_all_who_worked_there(
+        self, *, app: FastAPI, client: httpx.AsyncClient, world: World, office: Office
+    ) -> None:
+        live: LiveBus = app.state.live
+        gone, stays = office.stations
+        maya = await world.user(Role.OPERATOR, office.business, stations=(gone, stays))
+        other = await world.user(Role.OPERATOR, office.business, stations=(stays,))
+        hers, his = (
+            live.subscribe(one.id, [Topic.CHARGERS], Scope(backoffice_id=office.business.id))
+            for one in (maya, other)
+        )
+        answer = await client.delete(f"/api/admin/stations/{gone.id}", headers=office.boss.headers)
+        assert answer.status_code == 204
+        shown = (await client.get(f"{PATH}/{maya.id}", headers=office.boss.headers)).json()
+        assert shown["stationIds"] == [str(stays.id)]
+        assert (hers.closed, his.closed) == ("scope", None)
+        body = {"stationIds": shown["stationIds"]}
+        again = await client.put(f"{PATH}/{maya.id}", headers=office.boss.headers, json=body)
+        assert again.status_code == 200
+        assert await trail(world.database, maya.id) == ["operator.updated"]
+        assert await trail(world.database, other.id) == []
+
+    async def test_a_station_that_cannot_be_deleted_is_left_by_nobody(
+        self, *, app: FastAPI, client: httpx.AsyncClient, world: World, office: Office
+    ) -> None:
+        live: LiveBus = app.state.live
+        await world.charger(office.stations[0])
+        maya = await world.user(Role.OPERATOR, office.business, stations=(office.stations[0],))
+        mine = live.subscribe(maya.id, [Topic.CHARGERS], Scope(backoffice_id=office.business.id))
+        answer = await client.delete(f"/api/admin/stations/{office.ids[0]}", headers=office.boss.headers)
+        assert (answer.status_code, mine.closed) == (409, None)
+        shown = (await client.get(f"{PATH}/{maya.id}", headers=office.boss.headers)).json()
+        assert shown["stationIds"] == office.ids[:1]
+
+    async def test_a_station_that_goes_to_another_business_is_left_too(
+        self, client: httpx.AsyncClient, world: World, office: Office
+    ) -> None:
+        maya = await world.user(Role.OPERATOR, office.business, stations=tuple(office.stations))
+        body = {"backoffice_id": str((await world.backoffice()).id)}
+        url = f"/api/admin/stations/{office.ids[0]}"
+        answer = await client.put(url, headers=(await world.admin()).headers, json=body)
+        assert answer.status_code == 200
+        shown = (await client.get(f"{PATH}/{maya.id}", headers=office.boss.headers)).json()
+        assert shown["stationIds"] == office.ids[1:]
+
+    async def test_of_a_station_that_is_deleted_while_operators_come_to_it_none_keeps_it(
+        self, server: RunningServer, server_world: World
+    ) -> None:
+        boss = await server_world.user(Role.BACKOFFICE, business := await server_world.backoffice())
+        station = await server_world.station(business)
+        body = {"stationIds": [str(station.id)]}
+        async with httpx.AsyncClient(
+            base_url=server.http, headers=boss.headers, trust_env=False, timeout=30
+        ) as http:
+            ids = [(await make(http, boss))["id"] for _ in range(6)]
+            gone, *answers = await asyncio.gather(
+                http.delete(f"/api/admin/stations/{station.id}"),
+                *(http.put(f"{PATH}/{one}", json=body) for one in ids),
+            )
+            assert gone.status_code == 204
+            assert {answer.status_code for answer in answers} <= {200, 400}
+            assert [one["stationIds"] for one in (await http.get(PATH)).json()] == [[]] * 6
 
     async def test_what_counts_is_the_row_and_not_the_stations_in_the_token(
         self, client: httpx.AsyncClient, world: World, office: Office

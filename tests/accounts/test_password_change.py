@@ -10,12 +10,14 @@ from tests.accounts.signing_in import PASSWORD, bearer, login, person, status_of
 from tests.conftest import FrozenClock
 from tests.world import SignedIn, World
 
+from ohmstead.accounts.drivers_models import Driver
 from ohmstead.accounts.models import Role, User, UserStatus
 from ohmstead.accounts.password_change import send_link
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 
 NEW = "copper lantern 77"
+NIC = "200212345679"
 
 
 async def change(
@@ -44,6 +46,7 @@ class TestChanging:
         for _ in range(10):
             wrong = await change(client, who.headers, "guess")
             assert (wrong.status_code, wrong.json()["error"]) == (400, "WrongPassword")
+            assert list(wrong.json()["fields"]) == ["current"]
         assert (await change(client, who.headers)).status_code == 429
         assert (await login(client, who)).status_code == 429
 
@@ -56,13 +59,30 @@ class TestChanging:
         who = await person(world)
         refused = await change(client, who.headers, new=weak)
         assert refused.status_code == 400
-        assert refused.json()["fields"]
+        assert list(refused.json()["fields"]) == ["new"]
         assert (await login(client, who)).status_code == 200
 
     async def test_ones_own_address_is_no_password(self, client: httpx.AsyncClient, world: World) -> None:
         who = await person(world, email="wilhelmina.ottersby@volt.example")
         for weak in ("wilhelmina.ottersby@volt.example", "ottersbywilhelmina"):
             assert (await change(client, who.headers, new=weak)).json()["error"] == "WeakPassword"
+
+    async def test_a_driver_s_own_nic_is_no_password(self, client: httpx.AsyncClient, world: World) -> None:
+        who = await person(world)
+        await world.add(Driver(user_id=who.id, nic=NIC))
+        assert (await change(client, who.headers, new=NIC)).json()["error"] == "WeakPassword"
+        assert (await login(client, who)).status_code == 200
+
+    async def test_who_signs_in_elsewhere_cannot_set_one_without_proof_and_is_told_the_way(
+        self, client: httpx.AsyncClient, world: World, db: Database
+    ) -> None:
+        who = await world.user(Role.EV_OWNER)
+        for current in ("anything", NEW):
+            answer = await change(client, who.headers, current)
+            assert (answer.status_code, answer.json()["error"]) == (409, "NoPassword")
+            assert "POST /api/auth/password-reset" in answer.json()["message"]
+        assert (await login(client, who, NEW)).status_code == 401
+        assert await mails(db, who.email) == []
 
     async def test_a_very_long_one_is_taken_and_looked_at_in_bounded_time(
         self, client: httpx.AsyncClient, world: World
@@ -130,14 +150,18 @@ class TestForgotten:
         assert verified == clock.now()
         assert {"user.password_reset_asked", "user.password_changed"} <= set(await trail(db, who.id))
 
-    async def test_it_ends_after_an_hour_and_when_a_newer_one_is_sent(
+    async def test_it_ends_after_an_hour_and_when_a_newer_one_is_sent_and_takes_no_nic(
         self, client: httpx.AsyncClient, world: World, db: Database, settings: Settings, clock: FrozenClock
     ) -> None:
         who = await person(world)
+        await world.add(Driver(user_id=who.id, nic=NIC))
         first = await mailed(db, settings, clock, who)
         clock.advance(1)
         second = await mailed(db, settings, clock, who)
-        assert (await reset(client, first)).status_code == 404
+        assert (await reset(client, second, NIC)).status_code == 400
+        replaced = await reset(client, first)
+        assert (replaced.status_code, replaced.json()["error"]) == (410, "LinkOver")
+        assert "newest mail" in replaced.json()["message"]
         clock.advance(3600)
         assert (await reset(client, second)).status_code == 410
 
@@ -145,10 +169,10 @@ class TestForgotten:
     async def test_what_is_no_link_is_unknown(self, client: httpx.AsyncClient, token: str) -> None:
         assert (await reset(client, token)).status_code in {400, 404}
 
-    async def test_a_deactivated_user_is_sent_nothing(
+    async def test_a_deactivated_member_of_staff_is_sent_nothing(
         self, world: World, db: Database, settings: Settings, clock: FrozenClock
     ) -> None:
-        who = await person(world, status=UserStatus.DEACTIVATED)
+        who = await person(world, Role.OPERATOR, status=UserStatus.DEACTIVATED)
         async with db.session() as session:
             await send_link(session, settings, who.id, clock.now())
         assert await mails(db, who.email) == []

@@ -6,7 +6,6 @@ import httpx
 import pytest
 from tests.world import World
 
-from ohmstead import app
 from ohmstead.accounts.models import Role
 from ohmstead.accounts.permissions import (
     PERMISSION_OF,
@@ -15,23 +14,33 @@ from ohmstead.accounts.permissions import (
     check_routes,
     permission_for,
 )
+from ohmstead.app import create_app
+from ohmstead.core.config import Settings
 from ohmstead.core.errors import StartupError
+from ohmstead.routers import routes
 
 PAGE = Path(__file__).parents[2] / "docs" / "permissions.md"
 
 
 class TestTheTable:
     def test_it_names_every_route_and_no_other(self) -> None:
-        check_routes(app.routes())
+        check_routes(routes())
 
     def test_a_route_that_nobody_thought_about_keeps_the_server_from_starting(self) -> None:
         with pytest.raises(StartupError, match="POST /api/admin/secrets has no permission"):
-            check_routes([*app.routes(), "POST /api/admin/secrets"])
+            check_routes([*routes(), "POST /api/admin/secrets"])
+
+    def test_the_app_itself_asks_the_table_when_it_is_made(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delitem(PERMISSION_OF, "GET /api/admin/stations")
+        with pytest.raises(StartupError, match="GET /api/admin/stations has no permission"):
+            create_app(settings)
 
     def test_an_entry_that_opens_nothing_is_found_too(self) -> None:
-        routes = [route for route in app.routes() if route != "GET /api/admin/stations"]
+        fewer = [route for route in routes() if route != "GET /api/admin/stations"]
         with pytest.raises(StartupError, match="stations:read and does not exist"):
-            check_routes(routes)
+            check_routes(fewer)
 
     def test_no_route_has_two_permissions(self) -> None:
         routes = [route for permission in PERMISSIONS.values() for route in permission.routes]

@@ -4,6 +4,7 @@ import csv
 import io
 import zipfile
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,15 +13,18 @@ import orjson
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
+from structlog.testing import capture_logs
 from tests.conftest import NOW, FrozenClock
 from tests.world import SignedIn, World
 
 from ohmstead.accounts.audit import record
 from ohmstead.accounts.audit_seals import seal_next, verify
+from ohmstead.accounts.authorization import authorize_token
 from ohmstead.accounts.drivers_models import Driver, Vehicle
 from ohmstead.accounts.models import Role, User
 from ohmstead.accounts.personal_data import Contribution, Person, PersonalData
-from ohmstead.accounts.personal_data_jobs import RequestWork, expire
+from ohmstead.accounts.personal_data_jobs import RequestWork, expire, work
 from ohmstead.accounts.personal_data_models import PersonalDataRequest
 from ohmstead.accounts.sign_in_models import SignInSession
 from ohmstead.bookings.reservations_models import Reservation
@@ -32,7 +36,7 @@ from ohmstead.fleet.local_lists.models import LocalList, LocalListRule
 from ohmstead.gateway.models import Message
 from ohmstead.mail.models import Mail
 from ohmstead.notifications.models import Alert
-from ohmstead.stations.models import ChargerReport, Observation
+from ohmstead.stations.models import ChargerReport
 
 ADMIN, OWN = "/api/admin/personal-data", "/api/auth/me/personal-data"
 EMAIL, NIC, PHONE, NAME = "asha.marker@volt.example", "199012345678", "+94 77 123 4567", "Asha Markerson"
@@ -72,13 +76,20 @@ async def found_in_the_database(db: Database, *markers: str) -> list[str]:
     return found
 
 
+def taken(by: str, of: str, more: str = "", **members: Any) -> dict[str, Any]:
+    """The note of a connector that somebody took who had it not reserved."""
+    detail = f"the charger let {by} start where connector 1 was reserved for {of}{more}"
+    return {"kind": "reserved_for_other", "at": NOW.isoformat(), "detail": detail, **members}
+
+
 @pytest.fixture
 async def driver(world: World) -> SignedIn:
     """A driver of whom every domain has something."""
     driver = await world.user(Role.EV_OWNER, email=EMAIL, name=NAME, phone=PHONE)
     await world.add(Driver(user_id=driver.id, nic=NIC), Vehicle(driver_id=driver.id, plate=PLATE))
-    card = await world.token(id_tag=TAG, driver_id=driver.id, owner=NAME, label=f"{NAME}'s card")
-    short = await world.token(id_tag=SHORT, driver_id=driver.id)
+    had: dict[str, Any] = {"driver_id": driver.id, "created_at": NOW - timedelta(days=30)}
+    card = await world.token(id_tag=TAG, owner=NAME, label=f"{NAME}'s card", **had)
+    short = await world.token(id_tag=SHORT, **had)
     station = await world.station()
     charger = await world.charger(station)
     ended = {"status": SessionStatus.COMPLETED, "stopped_at": NOW, "energy_wh": 7000}
@@ -89,7 +100,7 @@ async def driver(world: World) -> SignedIn:
         id_tag=TAG.lower(),
         stop_id_tag=TAG,
         raw={"idTag": TAG, "meterStop": 7, "reason": "A1 is free"},
-        anomalies=[{"kind": "odd", "at": None, "detail": f"the charger let {TAG} start at A1"}],
+        anomalies=[taken(TAG, "OTHER", " (reservation 1)")],
         **ended,
     )
     await world.session(charger, token_id=short.id, id_tag=SHORT, raw={"idTag": SHORT, "x": "A10"}, **ended)
@@ -104,12 +115,12 @@ async def driver(world: World) -> SignedIn:
         ),
         Reservation(
             charger_id=charger.id, reservation_id=1, connector_id=1, id_tag=TAG, expires_at=NOW,
-            status="Used", created_at=NOW, session_id=session.id, detail=f"for {TAG}",
-            notes=[{"kind": "x", "detail": f"reserved for {TAG}"}],
+            status="Used", created_at=NOW, session_id=session.id,
+            notes=[taken("OTHER", TAG, session_id=str(uuid4()), id_tag="OTHER")],
         ),
         Alert(
-            kind="MissingStops", subject=f"{charger.id}:{TAG}", severity="WARN", title=f"{TAG} is lost",
-            message=f"No stop of {TAG}", raised_at=NOW, data={"id_tag": TAG},
+            kind="SessionClosedByRule", subject=str(session.id), severity="INFO", title="without a stop",
+            message="its charger sent no stop", raised_at=NOW, data={"session_id": str(session.id)},
         ),
         Message(
             received_at=NOW, charger_id=charger.id, direction="in", action="StartTransaction",
@@ -121,11 +132,8 @@ async def driver(world: World) -> SignedIn:
             request='[2,"A1x","Authorize",{"idTag":"A1","n":"A10"}]',
         ),
         ChargerReport(
-            charger_id=charger.id, received_at=NOW, action="DataTransfer", payload={"data": f"card={TAG};"}
-        ),
-        Observation(
-            charger_id=charger.id, kind="UnknownTag", day=NOW.date(), count=1, first_at=NOW, last_at=NOW,
-            examples=[{"id": TAG, "detail": EMAIL}],
+            charger_id=charger.id, received_at=NOW, action="DataTransfer",
+            payload={"vendorId": "v", "data": {"idTag": TAG}},
         ),
         LocalList(charger_id=charger.id, version=3, digest="d", entries=[{"idTag": TAG}], highest_version=3),
         LocalListRule(
@@ -133,7 +141,6 @@ async def driver(world: World) -> SignedIn:
             created_at=NOW, updated_at=NOW,
         ),
         Mail(recipient=EMAIL, template="verify_email", subject=f"Hello {NAME}", text=NAME, status="Sent"),
-        Mail(recipient="office@volt.example", template="x", subject=f"{EMAIL} has registered", status="Sent"),
     )  # fmt: skip
     return driver
 
@@ -173,6 +180,17 @@ class TestErasing:
             assert user is not None
             assert (user.status, user.role, user.password_hash) == ("Deactivated", "EvOwner", None)
 
+    async def test_addresses_that_it_had_or_only_wished_to_have_are_gone_too(
+        self, app: FastAPI, client: httpx.AsyncClient, world: World, db: Database, driver: SignedIn
+    ) -> None:
+        admin, url = await world.admin(), f"/api/admin/users/{driver.id}"
+        await client.put(url, json={"email": "second@volt.example"}, headers=admin.headers)
+        wish = {"email": "wished@volt.example"}
+        assert (await client.post("/api/auth/email", json=wish, headers=driver.headers)).status_code == 202
+        begun = await asked(client, admin, "Erasure", driver.id, confirm="second@volt.example")
+        await work_of(app).run(UUID(begun["id"]))
+        assert await found_in_the_database(db, EMAIL, "second@volt.example", "wished@volt.example") == []
+
     async def test_a_tag_as_short_as_a_word_is_taken_out_where_it_stands_alone(
         self, app: FastAPI, client: httpx.AsyncClient, world: World, db: Database, driver: SignedIn
     ) -> None:
@@ -194,7 +212,7 @@ class TestErasing:
         self, app: FastAPI, client: httpx.AsyncClient, world: World, db: Database, tag: str
     ) -> None:
         driver = await world.user(Role.EV_OWNER)
-        await world.token(id_tag=tag, driver_id=driver.id)
+        await world.token(id_tag=tag, driver_id=driver.id, created_at=NOW)
         frame = f'[2,"1","X",{{"idTag": "{tag}","parentIdTag":"{tag}8","value":"{tag}"}}]'
         await world.add(Message(received_at=NOW, charger_id="C", direction="in", action="X", request=frame))
         begun = await asked(client, await world.admin(), "Erasure", driver.id, confirm=driver.email)
@@ -258,6 +276,73 @@ class TestErasing:
         await work_of(app, parts).run(UUID(begun["id"]))
         assert ran == ["one", "two", "two", "three"]
 
+    async def test_a_part_that_fails_is_told_and_logged_and_can_be_asked_for_again_when_it_failed_for_good(
+        self, app: FastAPI, client: httpx.AsyncClient, world: World, db: Database, driver: SignedIn
+    ) -> None:
+        async def break_off(database: Database, person: Person, __: Clock) -> None:
+            async with database.session() as session:
+                await session.execute(text("SELECT CAST(:email AS int)"), {"email": person.email})
+
+        class Context:
+            additional_context = {
+                "database": app.state.database,
+                "personal_data": PersonalData([Contribution("one", erase=break_off)]),
+                "files": app.state.files,
+                "settings": app.state.settings,
+                "clock": app.state.clock,
+            }
+
+            def __init__(self, attempts: int) -> None:
+                self.job = SimpleNamespace(attempts=attempts)
+
+        admin = await world.admin()
+        begun = await asked(client, admin, "Erasure", driver.id, confirm=EMAIL)
+        with capture_logs() as logs, pytest.raises(DBAPIError):
+            await work(Context(0), begun["id"])  # type: ignore[arg-type] # of a job, what it needs
+        failed = {"request": begun["id"], "part": "one", "error": "DataError 22P02", "log_level": "warning"}
+        assert logs == [{"event": "personal_data.part_failed", **failed}]
+        told = (await client.get(f"{ADMIN}/{begun['id']}", headers=admin.headers)).json()
+        assert told["state"] == "Running"
+        assert told["detail"] == "The part one has failed (DataError 22P02). It is tried again."
+        await asked(client, admin, "Erasure", driver.id, 409, confirm=EMAIL)
+        with pytest.raises(DBAPIError):
+            await work(Context(9), begun["id"])  # type: ignore[arg-type] # as above
+        told = (await client.get(f"{ADMIN}/{begun['id']}", headers=admin.headers)).json()
+        assert (told["state"], told["parts"]) == ("Failed", 0)
+        again = await asked(client, admin, "Erasure", driver.id, confirm=EMAIL)
+        await work_of(app).run(UUID(again["id"]))
+        assert await found_in_the_database(db, *MARKERS) == []
+
+    async def test_who_was_erased_or_is_about_to_be_stays_so(
+        self, app: FastAPI, client: httpx.AsyncClient, world: World, driver: SignedIn
+    ) -> None:
+        admin = await world.admin()
+        begun = await asked(client, admin, "Erasure", driver.id, confirm=EMAIL)
+        for _ in range(2):
+            for method, path, body in (
+                ("PUT", f"/api/admin/users/{driver.id}", {"status": "Active"}),
+                ("PUT", f"/api/admin/users/{driver.id}", {"email": "new@volt.example"}),
+                ("PUT", f"/api/evowner/{driver.id}/reactivate", {}),
+            ):
+                told = await client.request(method, path, json=body, headers=admin.headers)
+                assert (told.status_code, told.json()["error"]) == (409, "UserErased"), path
+            await work_of(app).run(UUID(begun["id"]))
+
+    async def test_when_it_failed_for_good_the_driver_can_be_let_in_again_and_its_cards_work(
+        self, app: FastAPI, client: httpx.AsyncClient, world: World, db: Database, driver: SignedIn
+    ) -> None:
+        async def card() -> str:
+            async with db.session() as session:
+                return (await authorize_token(session, id_tag=TAG, backoffice_id=None, now=NOW)).status
+
+        admin = await world.admin()
+        begun = await asked(client, admin, "Erasure", driver.id, confirm=EMAIL)
+        assert await card() == "Blocked"
+        await work_of(app).failed(UUID(begun["id"]), "It failed.")
+        path = f"/api/admin/users/{driver.id}"
+        assert (await client.put(path, json={"status": "Active"}, headers=admin.headers)).status_code == 200
+        assert await card() == "Accepted"
+
     async def test_it_waits_for_nobody_who_is_charging(
         self, client: httpx.AsyncClient, world: World, driver: SignedIn
     ) -> None:
@@ -284,7 +369,18 @@ class TestExporting:
     ) -> None:
         await write_trail(db, driver)
         other = await world.user(Role.EV_OWNER, email="ravi@volt.example")
-        await world.session(await world.charger(), token_id=(await world.token(driver_id=other.id)).id)
+        away = await world.charger()
+        await world.session(away, token_id=(await world.token(driver_id=other.id)).id)
+        lists = {"received_at": NOW, "charger_id": away.id, "direction": "out", "action": "SendLocalList"}
+        entries = f'[{{"idTag":"{TAG}"}},{{"idTag":"RAVISTAG"}}]'
+        sent = f'[2,"1","SendLocalList",{{"localAuthorizationList":{entries}}}]'
+        await world.add(
+            Message(**lists, request=sent),
+            Alert(
+                kind="StopUnmatched", subject="x", severity="WARN", title="t", message="m", raised_at=NOW,
+                data={"session_id": str(uuid4())},
+            ),
+        )  # fmt: skip
         begun = await asked(client, driver, "Export", driver.id)
         assert (begun["state"], begun["downloadUrl"]) == ("Queued", None)
         await work_of(app).run(UUID(begun["id"]))
@@ -298,6 +394,7 @@ class TestExporting:
         everything = "".join(held.values())
         assert all(marker in everything for marker in MARKERS)
         assert "ravi@volt.example" not in everything
+        assert "RAVISTAG" not in everything
         sessions = orjson.loads(held["sessions.json"])
         rows = list(csv.DictReader(io.StringIO(held["sessions.csv"])))
         assert len(sessions) == len(rows) == 2
@@ -306,6 +403,12 @@ class TestExporting:
         told = [one["personal"] for one in orjson.loads(held["audit_trail.json"])]
         assert {"name": NAME, "nic": NIC} in told
         assert orjson.loads(held["reservations.json"])[0]["id_tag"] == TAG
+        assert orjson.loads(held["local_lists.json"])[0]["entry"] == {"idTag": TAG}
+        assert orjson.loads(held["local_list_rules.json"])[0]["id_tag"] == TAG
+        assert orjson.loads(held["reports.json"])[0]["payload"]["data"] == {"idTag": TAG}
+        assert [one["kind"] for one in orjson.loads(held["alerts.json"])] == ["SessionClosedByRule"]
+        messages = orjson.loads(held["messages.json"])
+        assert [one["action"] for one in messages] == ["Authorize", "StartTransaction"]
         assert "password_hash" not in everything
         assert "seed" not in orjson.loads(held["sign_in_session.json"])[0]
 

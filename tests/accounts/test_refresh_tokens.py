@@ -1,7 +1,7 @@
 """Sessions over HTTP: refresh tokens that are good once, signing out here, there and everywhere."""
 
+import asyncio
 import base64
-from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
@@ -10,10 +10,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from procrastinate import JobContext
-from sqlalchemy import select
+from sqlalchemy import select, text
 from tests.accounts.people import trail
 from tests.accounts.signing_in import bearer, login, person, status_of_me
+from tests.chargers import until
 from tests.conftest import FrozenClock
+from tests.running import RunningServer
 from tests.world import World
 
 from ohmstead.accounts.models import User, UserStatus
@@ -23,10 +25,21 @@ from ohmstead.accounts.sign_in_models import SignInSession
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Unauthenticated
+from ohmstead.core.live import LiveBus, Scope, Topic
 
 
 async def refreshed(client: httpx.AsyncClient, token: object) -> httpx.Response:
     return await client.post("/api/auth/refresh", json={"refreshToken": token})
+
+
+async def waiting_for_rows(server: RunningServer) -> int:
+    """How many wait for a row that another one holds."""
+    async with server.database.session() as session:
+        query = (
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event IN ('transactionid', 'tuple')"
+        )
+        return int((await session.execute(text(query))).scalar_one())
 
 
 class TestRefreshing:
@@ -54,7 +67,7 @@ class TestRefreshing:
         for part in (
             "ohmstead_refresh=ohr_",
             "HttpOnly",
-            "Path=/api/auth",
+            "Path=/api;",
             "SameSite=strict",
             "Max-Age=1209600",
         ):
@@ -64,38 +77,61 @@ class TestRefreshing:
         assert again.json()["refreshToken"] is None
         assert again.headers["set-cookie"].split(";")[0] != cookie.split(";")[0]
 
-    async def test_without_asking_there_is_none_and_the_session_ends_with_its_access_token(
+    @pytest.mark.parametrize("header", [None, "Origin", "Sec-Fetch-Mode"])
+    async def test_without_asking_a_browser_has_a_cookie_and_everything_else_the_body(
+        self, client: httpx.AsyncClient, world: World, header: str | None
+    ) -> None:
+        if header is not None:
+            client.headers[header] = "x"
+        answer = await login(client, await person(world))
+        assert ("set-cookie" in answer.headers) is (header is not None)
+        assert (answer.json()["refreshToken"] is None) is (header is not None)
+
+    async def test_who_wants_none_has_none_and_the_session_ends_with_its_access_token(
         self, client: httpx.AsyncClient, world: World
     ) -> None:
-        answer = await login(client, await person(world))
+        answer = await login(client, await person(world), refreshToken="none")
         assert "set-cookie" not in answer.headers
+        assert answer.json()["refreshToken"] is None
         [session] = (await client.get("/api/auth/sessions", headers=bearer(answer))).json()
         assert session["expiresAt"] == answer.json()["expiresAt"]
 
     async def test_a_token_that_is_used_again_ends_its_session(
-        self, client: httpx.AsyncClient, world: World, clock: FrozenClock, db: Database
+        self, app: FastAPI, client: httpx.AsyncClient, world: World, clock: FrozenClock, db: Database
     ) -> None:
         who = await person(world)
         first = (await login(client, who, refreshToken="body")).json()["refreshToken"]
         other = await login(client, who, refreshToken="body")
         second = await refreshed(client, first)
-        clock.advance(11)
+        live: LiveBus = app.state.live
+        listening = live.subscribe(who.id, [Topic.SESSIONS], Scope())
+        clock.advance(0.001)
         stolen = await refreshed(client, first)
         assert (stolen.status_code, stolen.json()["error"]) == (401, "RefreshTokenReused")
         assert (await refreshed(client, second.json()["refreshToken"])).json()["error"] == "SignedOut"
+        assert listening.closed == "scope"
         assert await status_of_me(client, second) == 401
         assert await status_of_me(client, other) == 200
         assert "user.refresh_token_reused" in await trail(db, who.id)
 
     async def test_two_tabs_at_once_get_the_same_successor(
-        self, client: httpx.AsyncClient, world: World, clock: FrozenClock
+        self, server: RunningServer, server_world: World
     ) -> None:
-        first = (await login(client, await person(world), refreshToken="body")).json()["refreshToken"]
-        one = await refreshed(client, first)
-        clock.advance(9)
-        other = await refreshed(client, first)
-        assert one.json()["refreshToken"] == other.json()["refreshToken"] != first
-        assert [await status_of_me(client, tab) for tab in (one, other)] == [200, 200]
+        async with httpx.AsyncClient(base_url=server.http) as client:
+            signed_in = (await login(client, await person(server_world), refreshToken="body")).json()
+            row = select(SignInSession).where(SignInSession.id == UUID(signed_in["sessionId"]))
+            async with server.database.session() as session:
+                await session.execute(row.with_for_update())
+                tabs = [asyncio.create_task(refreshed(client, signed_in["refreshToken"])) for _ in range(2)]
+
+                async def both_wait() -> bool:
+                    return await waiting_for_rows(server) == 2
+
+                await until(both_wait)
+            one, other = await asyncio.gather(*tabs)
+            assert one.json()["refreshToken"] == other.json()["refreshToken"]
+            assert one.json()["refreshToken"] != signed_in["refreshToken"]
+            assert [await status_of_me(client, tab) for tab in (one, other)] == [200, 200]
 
     async def test_one_from_two_uses_ago_is_a_copy_however_quick(
         self, client: httpx.AsyncClient, world: World
@@ -165,12 +201,13 @@ class TestRefreshing:
         token = (await login(client, await person(world), refreshToken="body")).json()["refreshToken"]
         old = settings.signing_key
         turned = Settings.load(environment="test", secret_key="n" * 40, secret_key_previous=old)
-        opened = await refresh(db, turned, token, address=None, now=clock.now())
+        opened = await refresh(db, turned, token, address=None, now=clock.now(), clock=clock)
         assert opened.refresh_token is not None
         only_new = Settings.load(environment="test", secret_key="n" * 40)
-        await refresh(db, only_new, opened.refresh_token, address=None, now=clock.now())
+        await refresh(db, only_new, opened.refresh_token, address=None, now=clock.now(), clock=clock)
+        clock.advance(1)
         with pytest.raises(Unauthenticated):
-            await refresh(db, only_new, token, address=None, now=clock.now() + timedelta(seconds=1))
+            await refresh(db, only_new, token, address=None, now=clock.now(), clock=clock)
 
 
 class TestTrimming:
@@ -178,7 +215,7 @@ class TestTrimming:
         self, client: httpx.AsyncClient, world: World, db: Database, clock: FrozenClock
     ) -> None:
         who = await person(world)
-        over, stays = await login(client, who), await login(client, who, refreshToken="body")
+        over, stays = [await login(client, who, refreshToken=by) for by in ("none", "body")]
         clock.advance(7201)
         context = SimpleNamespace(additional_context={"database": db, "clock": clock})
         await trim_sessions(cast(JobContext, context), 0)

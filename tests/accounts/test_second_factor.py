@@ -53,7 +53,8 @@ class TestSettingItUp:
         self, client: httpx.AsyncClient, world: World, db: Database
     ) -> None:
         who = await person(world, email="maya@volt.example")
-        assert (await client.post(BASE, json={"password": "wrong"}, headers=who.headers)).status_code == 400
+        refused = await client.post(BASE, json={"password": "wrong"}, headers=who.headers)
+        assert (refused.status_code, list(refused.json()["fields"])) == (400, ["password"])
         made = (await client.post(BASE, json={"password": PASSWORD}, headers=who.headers)).json()
         assert made["uri"].startswith("otpauth://totp/Ohmstead:maya%40volt.example?secret=" + made["secret"])
         assert made["qrSvg"].startswith("<svg")

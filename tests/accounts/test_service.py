@@ -40,12 +40,19 @@ class TestCreateUser:
         self, session: AsyncSession, world: World
     ) -> None:
         business = await world.backoffice()
-        one, other = uuid4(), uuid4()
+        one, other = [(await world.station(business)).id for _ in range(2)]
         user = await create_user(
             session, email="op@volt.co", password=PASSWORD, role=Role.OPERATOR,
             backoffice_id=business.id, station_ids=[one, other, one],
         )  # fmt: skip
         assert (user.backoffice_id, user.operator_station_ids) == (business.id, [one, other])
+        strange = (await world.station()).id
+        with pytest.raises(Invalid) as refused:
+            await create_user(
+                session, email="no@volt.co", password=PASSWORD, role=Role.OPERATOR,
+                backoffice_id=business.id, station_ids=[one, strange],
+            )  # fmt: skip
+        assert list(refused.value.fields) == ["operator_station_ids"]
 
     async def test_an_address_has_one_account_in_any_case(self, session: AsyncSession) -> None:
         await create_user(session, email="maya@volt.co", password=PASSWORD, role=Role.EV_OWNER)

@@ -18,6 +18,7 @@ from ohmstead.accounts.audit_models import AuditEntry
 from ohmstead.accounts.models import Role, User, UserStatus
 from ohmstead.accounts.oidc_models import Identity
 from ohmstead.accounts.passwords import derive_key
+from ohmstead.accounts.sign_in_models import SecondFactor
 from ohmstead.core.config import Settings, SettingsError
 from ohmstead.core.db import Database
 
@@ -130,6 +131,34 @@ class TestSupabase:
         confirmed = {**claims, "email": "new@people.example", "email_verified": True}
         answer = await me(client, by_secret(confirmed))
         assert (answer.status_code, answer.json()["error"]) == (401, "NoAccount")
+
+    @pytest.mark.parametrize("needed_by", ["the user, who has one", "the role"])
+    async def test_who_needs_a_second_factor_has_shown_it_where_the_token_is_from(
+        self, supabase: FastAPI, client: httpx.AsyncClient, claims: Claims, world: World, needed_by: str
+    ) -> None:
+        user = await world.user(Role.BACKOFFICE)
+        await world.add(
+            Identity(issuer=ISSUER, subject=claims["sub"], user_id=user.id, made=False, provider_id=None)
+        )
+        if needed_by == "the role":
+            values = {"second_factor_roles": frozenset({Role.BACKOFFICE})}
+            supabase.state.settings = supabase.state.settings.model_copy(update=values)
+        else:
+            await world.add(SecondFactor(user_id=user.id, secret=b"x", confirmed_at=world.clock.now()))
+        for weak in (
+            {},
+            {"aal": "aal1"},
+            {"amr": ["pwd"]},
+            {"amr": "mfa"},
+            {"amr": [{"method": "password"}]},
+        ):
+            refused = await me(client, by_secret({**claims, **weak}))
+            assert (refused.status_code, refused.json()["error"]) == (401, "SecondFactorNotShown")
+        for strong in ({"aal": "aal2"}, {"amr": ["pwd", "mfa"]}):
+            token = by_secret({**claims, **strong})
+            assert (await me(client, token)).json()["userId"] == str(user.id)
+            answer = await client.get("/api/operator", headers={"Authorization": f"Bearer {token}"})
+            assert answer.status_code == 200
 
     async def test_a_deactivated_operator_and_a_business_that_waits_stay_out(
         self, supabase: FastAPI, client: httpx.AsyncClient, claims: Claims, world: World

@@ -168,6 +168,30 @@ class TestChangeUser:
         answer = await put(client, boss, operator.id, {"operator_station_ids": []})
         assert answer.json()["operator_station_ids"] == []
 
+    async def test_stations_are_those_of_its_own_business(
+        self, client: httpx.AsyncClient, world: World
+    ) -> None:
+        business, admin = await world.backoffice(), await world.admin()
+        boss, operator = (
+            await world.user(Role.BACKOFFICE, business),
+            await world.user(Role.OPERATOR, business),
+        )
+        own, strange = await world.station(business), await world.station()
+        new = {"email": "new@volt.example", "role": "Operator", "backoffice_id": str(business.id)}
+        for by in (boss, admin):
+            for ids in ([str(strange.id)], [str(own.id), str(uuid4())]):
+                body = {"operator_station_ids": ids}
+                for answer in (
+                    await put(client, by, operator.id, body),
+                    await client.post(URL, headers=by.headers, json=new | body),
+                ):
+                    assert answer.status_code == 422
+                    assert list(answer.json()["fields"]) == ["operator_station_ids"]
+        move = {"backoffice_id": str(strange.backoffice_id), "operator_station_ids": [str(own.id)]}
+        assert (await put(client, admin, operator.id, move)).status_code == 422
+        move["operator_station_ids"] = [str(strange.id)]
+        assert (await put(client, admin, operator.id, move)).status_code == 200
+
     async def test_another_business_s_user_is_not_found(
         self, client: httpx.AsyncClient, world: World
     ) -> None:
@@ -202,7 +226,7 @@ class TestChangeUser:
             ({"role": "Operator"}, "backoffice_id"),
             ({"backoffice_id": str(UUID(int=1))}, "backoffice_id"),
             ({"role": "Backoffice", "backoffice_id": str(UUID(int=1))}, "backoffice_id"),
-            ({"email": "another@x.de"}, "email"),
+            ({"email": "another"}, "email"),
             ({"phone": "call me"}, "phone"),
             ({"operator_station_ids": []}, "operator_station_ids"),  # of somebody who is no Operator
         ],
@@ -223,11 +247,13 @@ class TestLiveConnections:
         bus: LiveBus = app.state.live
         return bus
 
-    @pytest.mark.parametrize("change", [{"status": "Deactivated"}, {"operator_station_ids": [str(uuid4())]}])
+    @pytest.mark.parametrize("change", [{"status": "Deactivated"}, {"operator_station_ids": []}])
     async def test_they_end_when_the_rights_change_and_those_of_others_stay(
         self, client: httpx.AsyncClient, world: World, live: LiveBus, change: dict[str, Any]
     ) -> None:
-        admin, operator = await world.admin(), await world.user(Role.OPERATOR)
+        admin, business = await world.admin(), await world.backoffice()
+        stations = (await world.station(business),)
+        operator = await world.user(Role.OPERATOR, business, stations=stations)
         mine = live.subscribe(operator.id, [Topic.CHARGERS], Scope())
         other = live.subscribe(admin.id, [Topic.CHARGERS], Scope(everything=True))
         assert (await put(client, admin, operator.id, change)).status_code == 200

@@ -8,6 +8,7 @@ import orjson
 import pytest
 from tests.bookings.conftest import UNTIL, Desk
 from tests.chargers import charger as connected
+from tests.chargers import until
 from tests.conftest import FrozenClock
 from tests.gateway.admin import admin_client
 from tests.running import RunningServer
@@ -216,3 +217,42 @@ async def test_on_the_wire_it_is_kept_before_the_answer_and_used_by_the_start(
         assert by_number[used["transactionId"]]["id"] == kept["session_id"]
         kinds = [note["kind"] for note in by_number[stranger["transactionId"]]["anomalies"]]
         assert "reserved_for_other" in kinds
+
+
+@pytest.mark.parametrize("tags", [("A", "B", "C"), ("A", "A", "A")])
+async def test_of_the_same_number_at_the_same_moment_the_kept_one_is_what_the_charger_holds(
+    server: RunningServer, server_world: World, tags: tuple[str, ...]
+) -> None:
+    row = await server_world.charger()
+    user = await server_world.admin()
+    path = f"/api/admin/chargers/{row.id}/commands/ReserveNow"
+    async with connected(server.ws, row.id) as raw, admin_client(server.http, user.headers) as client:
+        asked = [
+            asyncio.create_task(
+                client.post(
+                    path,
+                    json={
+                        "connectorId": 1,
+                        "idTag": tag,
+                        "expiryDate": "2099-05-04T13:00:00Z",
+                        "reservationId": 7,
+                    },
+                )
+            )
+            for tag in tags
+        ]
+        frame = await raw.next_call()
+        await until(lambda: _are(sum(one.done() for one in asked), len(tags) - 1))
+        await raw.answer(frame, {"status": "Accepted"})
+        answers = await asyncio.gather(*asked)
+        assert sorted(one.status_code for one in answers) == [200, 409, 409]
+        refused = {one.json()["error"] for one in answers if one.status_code == 409}
+        assert refused == {"ReservationPending"}
+        assert raw.calls.empty()
+        page = await client.get("/api/admin/reservations", params={"charger": row.id})
+        kept = [(one["id_tag"], one["status"]) for one in page.json()["items"]]
+        assert kept == [(frame[3]["idTag"], "Accepted")]
+
+
+async def _are(number: int, wanted: int) -> bool:
+    return number == wanted

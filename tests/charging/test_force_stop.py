@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,7 @@ import orjson
 import pytest
 from fastapi import FastAPI
 from procrastinate import Blueprint
-from sqlalchemy import text
+from sqlalchemy import text, update
 from tests.chargers import RawCharger
 from tests.charging.samples import sample
 from tests.conftest import FrozenClock
@@ -167,6 +168,44 @@ class TestForceStop:
         told = [answer["answer"] for answer in answers]
         assert set(told) == {"Busy", "Timeout"}
         assert told.count("Busy") >= 1
+
+    async def test_a_charger_that_accepts_and_sends_no_stop_is_overruled_by_a_later_request(
+        self, clock: FrozenClock, app: FastAPI, client: httpx.AsyncClient, admin: SignedIn, row: Session
+    ) -> None:
+        app.state.links.attach(row.charger_id, FakeCharger(Answer({"status": "Accepted"})))
+        told = []
+        for seconds in (0, 20, 9, 1):
+            clock.advance(seconds)
+            told.append((await client.post(f"{URL}/{row.id}/force-stop", headers=admin.headers)).json())
+        assert [one["status"] for one in told] == ["Accepted", "Accepted", "Accepted", "ClosedLocally"]
+        assert told[-1]["answer"] == "Accepted"
+        closed = told[-1]["transaction"]
+        assert (closed["status"], closed["closed_by"]) == ("Completed", "operator")
+        assert closed["stop_reason"] == "ForceStopped"
+
+    async def test_the_stop_of_a_charger_that_was_overruled_still_counts(
+        self, server: RunningServer, server_world: World
+    ) -> None:
+        user, charger = await server_world.admin(), await server_world.charger()
+        tag = (await server_world.token()).id_tag
+        async with (
+            await RawCharger.connect(server.ws, charger.id) as raw,
+            httpx.AsyncClient(base_url=server.http, headers=user.headers, trust_env=False) as http,
+        ):
+            transaction = (await raw.start(tag))["transactionId"]
+            statuses = []
+            for _ in range(2):
+                asked = asyncio.create_task(http.post(f"{URL}/{transaction}/force-stop"))
+                await raw.answer(await raw.next_call(), {"status": "Accepted"})
+                statuses.append((await asked).json()["status"])
+                async with server.database.session() as session:
+                    accepted = server.app.state.clock.now() - timedelta(seconds=31)
+                    known = update(Session).where(Session.ocpp_transaction_id == transaction)
+                    await session.execute(known.values(stop_accepted_at=accepted))
+            assert statuses == ["Accepted", "ClosedLocally"]
+            await raw.stop(transaction, meter=1500)
+            shown = (await http.get(f"{URL}/{transaction}")).json()
+        assert (shown["status"], shown["closed_by"], shown["energy_wh"]) == ("Completed", "charger", 1500)
 
     async def test_the_reason_given_is_kept(
         self, client: httpx.AsyncClient, admin: SignedIn, row: Session

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
 
+from tests.leftovers import ending_with_us
 from typer.testing import CliRunner
 
 from ohmstead.cli import app
@@ -67,17 +68,18 @@ def told(*arguments: str, given: str | bytes = "", **settings: str) -> "subproce
 
 @contextmanager
 def reachable_folder() -> Iterator[Path]:
-    """A data folder that PostgreSQL's own OS user can reach; a server left in it is stopped."""
+    """A data folder that PostgreSQL's own OS user can reach, unlike `tmp_path`; it goes with its database."""
     path = Path(tempfile.mkdtemp(prefix="ohmstead-test-", dir="/tmp"))
     path.chmod(0o755)
-    try:
-        yield path
-    finally:
-        server = EmbeddedPostgres(path, durable=False)
-        if server.pid is not None:
-            with server:
-                pass
-        shutil.rmtree(path)
+    with ending_with_us(path):
+        try:
+            yield path
+        finally:
+            server = EmbeddedPostgres(path, durable=False)
+            if server.pid is not None:
+                with server:
+                    pass
+            shutil.rmtree(path)
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:

@@ -37,6 +37,18 @@ class TestSettings:
         assert (finding.state, finding.remedy) == ("warn", "Did you mean OHMSTEAD_SECRET_KEY?")
 
 
+    def test_one_in_the_env_file_too(self, tmp_path: Path) -> None:
+        (tmp_path / ".env").write_text("OHMSTEAD_PROT=9\nDATABASE_URL=postgresql://db/x\n")
+        (finding,) = doctor.check_settings()
+        assert (finding.state, finding.remedy) == ("warn", "Did you mean OHMSTEAD_PORT?")
+
+
+class TestDataFolder:
+    def test_where_no_file_can_be_it_says_so(self) -> None:
+        (finding,) = doctor.check_data_folder(Settings.load(data_dir="/proc/ohmstead"))
+        assert (finding.state, "no place for files" in finding.message) == ("fail", True)
+
+
 class TestDatabase:
     def test_the_running_one_is_well(self, database_url: str) -> None:
         assert states(*doctor.check_database(database_url)) == {
@@ -107,6 +119,17 @@ class TestSecrets:
     @pytest.mark.parametrize("key", ["short", "a" * 64])
     def test_a_weak_key_is_a_warning(self, key: str) -> None:
         assert self.check(secret_key=key) == {"secret key": "warn"}
+
+    @pytest.mark.parametrize(
+        ("content", "state"),
+        [(b"", "fail"), (b"\n", "fail"), (b"\xff\xfe", "fail"), (b"abc", "warn"), (SECRET.encode(), "ok")],
+    )
+    def test_one_that_was_kept_is_read_as_the_server_reads_it(
+        self, tmp_path: Path, content: bytes, state: str
+    ) -> None:
+        (tmp_path / "secret.key").write_bytes(content)
+        (tmp_path / "secret.key").chmod(0o600)
+        assert self.check(data_dir=tmp_path) == {"secret key": state}
 
     def test_in_production_weakness_fails(self) -> None:
         found = self.check(

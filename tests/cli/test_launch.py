@@ -3,6 +3,7 @@ import re
 import signal
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 from tests.cli.running import Running, healthy, processes, reachable_folder, until
@@ -115,7 +116,7 @@ class TestDemo:
             demo.stop(signal.SIGTERM)
         assert used < LIMIT
 
-    def test_it_tells_how_to_use_it_and_ctrl_c_ends_all(self) -> None:
+    def test_it_tells_how_to_use_it_shows_the_links_of_its_mails_and_ctrl_c_ends_all(self) -> None:
         port = free_port()
         with reachable_folder() as folder:
             with Running("demo", "--port", str(port), OHMSTEAD_DATA_DIR=str(folder)) as demo:
@@ -129,6 +130,13 @@ class TestDemo:
                 for role, email, _, _ in LOGINS:
                     assert re.search(rf"{role} +{re.escape(email)} +{PASSWORD}", text)
                 assert "curl -s" in text
+                auth = f"http://127.0.0.1:{port}/api/auth/password-reset"
+                assert httpx.post(auth, json={"email": LOGINS[-1][1]}).status_code == 202
+                mailed = re.compile(r"/reset-password/([\w-]{20,})")
+                until(lambda: mailed.search(demo.text()) is not None, "the mailed link is in the log")
+                [token] = set(mailed.findall(demo.text()))
+                new = {"password": "seven horses over the 9 bridges"}
+                assert httpx.post(f"{auth}/{token}", json=new).is_success
                 assert demo.stop(signal.SIGINT) == 0, demo.text()
                 assert "Traceback" not in demo.text()
             assert not set(chargers) & set(processes("demo_chargers"))

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from ohmstead.app import create_app
+from ohmstead.app import MAX_BODY, create_app
 from ohmstead.core.config import Settings, SettingsError
 
 LISTED, OTHER = "https://portal.example.com", "https://evil.example.com"
@@ -20,8 +20,14 @@ def asking(app: FastAPI) -> httpx.AsyncClient:
 
 @pytest.fixture
 async def portal(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a server that lists two origins."""
-    app = create_app(settings.model_copy(update={"cors_origins": (LISTED, "http://localhost:5173")}))
+    """A client of a server that lists two origins, has a fault and a low limit."""
+    listed = {"cors_origins": (LISTED, "http://localhost:5173"), "rate_limit_sign_in": 1}
+    app = create_app(settings.model_copy(update=listed))
+
+    @app.get("/crash")
+    async def crash() -> None:
+        raise RuntimeError("what went wrong")
+
     async with asking(app) as client:
         yield client
     await app.state.database.close()
@@ -52,10 +58,65 @@ async def test_any_other_may_not(portal: httpx.AsyncClient, origin: str) -> None
     assert "access-control-allow-origin" not in before.headers
 
 
-async def test_a_refusal_can_be_read_as_well(portal: httpx.AsyncClient) -> None:
-    answer = await portal.get("/api/admin/stations", headers={"Origin": LISTED})
-    assert answer.status_code == 401
+async def refused(portal: httpx.AsyncClient, status: int, origin: str) -> httpx.Response:
+    """Be refused in one of the ways there are."""
+    headers = {"Origin": origin}
+    match status:
+        case 401:
+            return await portal.get("/api/admin/stations", headers=headers)
+        case 404:
+            return await portal.get("/nowhere", headers=headers)
+        case 413:
+            return await portal.post("/api/auth/login", content=b"x" * (MAX_BODY + 1), headers=headers)
+        case 429:
+            for _ in range(2):
+                answer = await portal.post("/api/auth/refresh", headers=headers)
+            return answer
+        case _:
+            return await portal.get("/crash", headers=headers)
+
+
+@pytest.mark.parametrize("status", [401, 404, 413, 429, 500])
+async def test_a_refusal_can_be_read_as_well(portal: httpx.AsyncClient, status: int) -> None:
+    """Else a page is told no more than that the network failed."""
+    answer = await refused(portal, status, LISTED)
+    assert answer.status_code == status
     assert answer.headers["access-control-allow-origin"] == LISTED
+    assert answer.headers["access-control-allow-credentials"] == "true"
+    assert "Origin" in answer.headers["vary"]
+    told = answer.headers["access-control-expose-headers"]
+    assert ("X-Request-ID" in told, "Retry-After" in told) == (True, True)
+    assert answer.headers["x-request-id"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.json()["error"]
+
+
+@pytest.mark.parametrize("status", [401, 404, 413, 429, 500])
+async def test_a_refusal_is_not_to_be_read_by_any_other(portal: httpx.AsyncClient, status: int) -> None:
+    answer = await refused(portal, status, OTHER)
+    assert answer.status_code == status
+    assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_a_body_that_turns_out_too_long_is_a_refusal_that_can_be_read(
+    portal: httpx.AsyncClient,
+) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(MAX_BODY // 65_536 + 1):
+            yield b"x" * 65_536
+
+    headers = {"Origin": LISTED, "Content-Type": "application/json"}
+    answer = await portal.post("/api/auth/login", content=body(), headers=headers)
+    assert answer.status_code == 413
+    assert answer.headers["access-control-allow-origin"] == LISTED
+
+
+async def test_what_is_asked_beforehand_has_an_id_and_the_headers_of_safety_too(
+    portal: httpx.AsyncClient,
+) -> None:
+    answer = await portal.options("/api/admin/stations", headers={"Origin": LISTED} | PREFLIGHT)
+    assert answer.headers["x-request-id"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 async def test_without_the_setting_nobody_may(client: httpx.AsyncClient) -> None:

@@ -21,7 +21,7 @@ from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.errors import DomainError, Kind
 from ohmstead.core.http import STATUS_OF, Now, Schema, UnitOfWork, UtcTime, install_error_handlers, utc_z
-from ohmstead.core.middleware import RequestScope
+from ohmstead.core.middleware import OutsideAnswers, RequestScope
 from ohmstead.core.paging import COUNTED, Paging, count, decode_cursor, encode_cursor
 from ohmstead.core.text import Text
 
@@ -64,6 +64,7 @@ def probe(app: FastAPI, clock: FrozenClock) -> FastAPI:
     probe.state.database = app.state.database
     probe.state.clock = clock
     install_error_handlers(probe)
+    probe.add_middleware(OutsideAnswers)
     probe.add_middleware(RequestScope)
 
     @probe.get("/raise/{name}")

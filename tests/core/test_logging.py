@@ -12,7 +12,7 @@ import structlog
 from structlog.typing import Processor
 
 from ohmstead.core.config import Settings
-from ohmstead.core.logging import MASKED, QUIET, setup_logging
+from ohmstead.core.logging import MASKED, QUIET, Open, setup_logging
 
 Records = Callable[[], list[dict[str, Any]]]
 SetUp = Callable[..., None]
@@ -159,6 +159,13 @@ class TestSecrets:
             "told", payload={"password": "hunter2", "list": [{"url": "ftp://me:hunter2@host/x"}]}
         )
         assert "hunter2" not in str(records())
+
+    def test_what_somebody_is_to_read_is_open_and_nothing_else_of_its_record(self, records: Records) -> None:
+        text = Open("https://volt.example/reset-password/hunter2?token=hunter2")
+        structlog.stdlib.get_logger("ohmstead.test").info("told", text=text, other=str(text))
+        (record,) = records()
+        assert record["text"] == text
+        assert "token=hunter2" not in record["other"]
 
 
 class TestForms:

@@ -151,7 +151,8 @@ class TestPaths:
             ("/docs/", 200),
             ("/api/admin/stations//", 404),
             ("/nowhere/", 404),
-            ("/", 404),
+            ("/sign-in/", 200),
+            ("/", 200),
         ],
     )
     async def test_a_slash_at_the_end_means_nothing_and_nobody_is_sent_where_the_host_header_says(

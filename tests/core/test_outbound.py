@@ -60,6 +60,7 @@ class TestWhatMayBeCalled:
             *("198.18.0.1", "224.0.0.1", "255.255.255.255", "240.0.0.1", "::1", "::", "fe80::1"),
             *("fc00::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1"),
             *("2002:7f00:1::", "64:ff9b::a00:1", "2001:db8::1", "fd00:ec2::254"),
+            *("64:ff9b:1::a00:1", "64:ff9b:1::7f00:1", "64:ff9b:1:7f00:0:100::", "64:ff9b:1::808:808"),
         ],
     )  # fmt: skip
     def test_private_special_and_disguised_ones_may_not(self, address: str) -> None:
@@ -69,6 +70,9 @@ class TestWhatMayBeCalled:
         assert reachable(ip_address("10.1.2.3"), [ip_network("10.1.0.0/16")])
         assert reachable(ip_address("::ffff:10.1.2.3"), [ip_network("10.1.0.0/16")])
         assert not reachable(ip_address("10.2.2.3"), [ip_network("10.1.0.0/16")])
+
+    def test_a_translating_prefix_of_the_own_network_may_when_it_was_allowed(self) -> None:
+        assert reachable(ip_address("64:ff9b:1::808:808"), [ip_network("64:ff9b:1::/96")])
 
 
 class TestCalling:

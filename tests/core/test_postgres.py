@@ -4,7 +4,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from urllib.parse import unquote
 
 import psycopg
 import pytest
+from tests.cli.running import reachable_folder
 
 from ohmstead.core import postgres
 from ohmstead.core.errors import StartupError
@@ -31,15 +31,8 @@ if sys.argv[2] == "stop":
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that PostgreSQL's own OS user can reach, unlike pytest's `tmp_path`."""
-    path = Path(tempfile.mkdtemp(prefix="ohmstead-test-", dir="/tmp"))
-    path.chmod(0o755)
-    yield path
-    server = EmbeddedPostgres(path, durable=False)
-    if server.pid is not None:  # left by a test that failed
-        with server:
-            pass
-    shutil.rmtree(path)
+    with reachable_folder() as path:
+        yield path
 
 
 def hold(folder: Path, *, at_end: str = "stop") -> "subprocess.Popen[str]":
@@ -103,6 +96,17 @@ class TestFirstStart:
             assert row == ("",)
             assert stat.S_IMODE((folder / "postgres").stat().st_mode) == 0o700
             assert (folder / "postgres").stat().st_uid != 0
+
+    def test_its_log_names_no_values_of_a_row(self, folder: Path) -> None:
+        server = EmbeddedPostgres(folder, durable=False)
+        with server as url, psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE person (email text UNIQUE)")
+            connection.execute("INSERT INTO person VALUES (%s)", ["asha@volt.example"])
+            with pytest.raises(psycopg.errors.UniqueViolation):
+                connection.execute("INSERT INTO person VALUES (%s)", ["asha@volt.example"])
+        log = server.log.read_text()
+        assert "person_email_key" in log
+        assert "asha@volt.example" not in log
 
     def test_without_durability_nothing_is_synced(self, folder: Path) -> None:
         with EmbeddedPostgres(folder, durable=False) as url, psycopg.connect(url) as connection:

@@ -155,6 +155,6 @@ class TestAccess:
         operator = await world.user(Role.OPERATOR, business)
         path = f"{PATH}/{made['id']}"
         assert (await client.get(path, headers=operator.headers)).status_code == 200
-        for method in ("PUT", "DELETE"):
-            answer = await client.request(method, path, json={"name": "X"}, headers=operator.headers)
+        for method, body in (("PUT", {"name": "X"}), ("DELETE", {})):
+            answer = await client.request(method, path, json=body, headers=operator.headers)
             assert answer.status_code == 403

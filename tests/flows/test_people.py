@@ -16,6 +16,7 @@ from tests.world import World
 __all__ = ["inbox"]
 
 PASSWORD = "seven horses over the 9 bridges"
+FORM = "application/x-www-form-urlencoded"
 
 
 @asynccontextmanager
@@ -26,8 +27,8 @@ async def person(server: RunningServer, headers: dict[str, str] | None = None) -
         yield client
 
 
-async def sign_in(client: httpx.AsyncClient, email: str) -> dict[str, Any]:
-    answer = await client.post("/api/Auth/login", json={"username": email, "password": PASSWORD})
+async def sign_in(client: httpx.AsyncClient, email: str, password: str = PASSWORD) -> dict[str, Any]:
+    answer = await client.post("/api/Auth/login", json={"username": email, "password": password})
     assert answer.status_code == 200, answer.text
     signed: dict[str, Any] = answer.json()
     client.headers["Authorization"] = f"Bearer {signed['accessToken']}"
@@ -39,6 +40,17 @@ async def choose_password(client: httpx.AsyncClient, token: str, **shown: Any) -
     assert (invited.status_code, invited.json()) == (200, shown)
     chosen = await client.post(f"/api/auth/invite/{token}", json={"password": PASSWORD})
     assert chosen.status_code == 204, chosen.text
+
+
+async def fill_in(client: httpx.AsyncClient, path: str, **fields: str) -> str:
+    """Open the page of a link, fill in its form as a browser would and send it; return what is said then."""
+    page = await client.get(path)
+    assert (page.status_code, '<form method="post">' in page.text) == (200, True), page.text
+    assert all(f'name="{name}"' in page.text for name in fields)
+    # A form of a button alone sends an empty body.
+    sent = await client.post(path, data=fields, headers=None if fields else {"Content-Type": FORM})
+    assert (sent.status_code, "<form" in sent.text) == (200, False), sent.text
+    return sent.text
 
 
 async def test_a_business_comes_and_lets_an_operator_work_at_one_of_its_stations(
@@ -91,9 +103,10 @@ async def test_a_business_comes_and_lets_an_operator_work_at_one_of_its_stations
         )
         assert (made.status_code, made.json()["invited"]) == (201, True), made.text
 
-        # The operator comes by invitation too, and sees one station and nothing to manage.
+        # The operator comes by invitation too, on the page of the link; she sees one station and nothing to
+        # manage.
         token = await mails.link("maya@volt.example", "/invite/")
-        await choose_password(maya, token, email="maya@volt.example", name="Maya", role="Operator")
+        assert "/sign-in" in await fill_in(maya, f"/invite/{token}", password=PASSWORD, again=PASSWORD)
         signed = await sign_in(maya, "maya@volt.example")
         assert (signed["role"], signed["operatorStationIds"]) == ("Operator", stations[:1])
         body = signed["accessToken"].split(".")[1]
@@ -126,7 +139,13 @@ async def test_a_business_that_is_rejected_is_told_why_and_may_ask_again(
     mails, smtp_url = inbox
     async with make_server(smtp_url=smtp_url) as server, person(server) as somebody:
         world = World(server.database, server.settings, server.app.state.clock)
-        wish = {"businessName": "Grey Power", "contact": {"name": "Gus", "email": "gus@grey.example"}}
+        contact = {
+            "name": "Gus",
+            "email": "gus@grey.example",
+            "phone": "+49 30 1234",
+            "timeZone": "Europe/Berlin",
+        }
+        wish = {"businessName": "Grey Power", "contact": contact}
         first = (await somebody.post("/api/backoffice/request", json=wish)).json()["id"]
         async with person(server, (await world.admin()).headers) as admin:
             answer = await admin.put(
@@ -142,3 +161,34 @@ async def test_a_business_that_is_rejected_is_told_why_and_may_ask_again(
         again = (await somebody.post("/api/backoffice/request", json=wish)).json()
         assert again["status"] == "PendingApproval"
         assert again["id"] != first
+
+
+async def test_a_driver_gets_by_with_the_pages_that_its_mails_lead_to(
+    make_server: Any, inbox: tuple[Inbox, str]
+) -> None:
+    mails, smtp_url = inbox
+    old, new, other = "ravi@ev.example", "ravi@home.example", "copper lantern 77"
+    settings = {"smtp_url": smtp_url, "require_verified_email": True}
+    async with make_server(**settings) as server, person(server) as ravi:
+        # Ravi registers, and may not sign in before the address is confirmed: by the button, not by looking.
+        wish = {"nic": "200212345679", "name": "Ravi", "email": old, "phone": "+94 77 123 4567"}
+        made = await ravi.post("/api/evowner", json={**wish, "password": PASSWORD, "plate": "WP CAB-1234"})
+        assert made.status_code == 201, made.text
+        path = "/verify-email/" + await mails.link(old, "/verify-email/")
+        await ravi.get(path)
+        early = await ravi.post("/api/auth/login", json={"username": old, "password": PASSWORD})
+        assert (early.status_code, early.json()["error"]) == (401, "EmailNotVerified")
+        await fill_in(ravi, path)
+        await sign_in(ravi, old)
+
+        # He moves to another address, by the link that goes there.
+        asked = await ravi.post("/api/auth/email", json={"email": new, "password": PASSWORD})
+        assert asked.status_code == 202, asked.text
+        await fill_in(ravi, "/change-email/" + await mails.link(new, "/change-email/"))
+
+        # He forgets the password, asks for a link on a page and chooses another on the page behind it.
+        assert new in await fill_in(ravi, "/reset-password", email=new)
+        path = "/reset-password/" + await mails.link(new, "/reset-password/")
+        await fill_in(ravi, path, password=other, again=other)
+        assert (await ravi.get(path)).status_code == 410
+        assert (await sign_in(ravi, new, other))["email"] == new

@@ -146,6 +146,7 @@ class TestStops:
         assert await raw.stop(transaction, 4000, at=minute(60), transactionData=data) == {}
         [value] = await api.meter_values(transaction)
         assert value["register_wh"] == 4000
+        assert value["sampled_values"] == [plain, signed]
         assert [(one["measurand"], one["value"]) for one in value["values"]] == [
             ("Energy.Active.Import.Register", 4000),
             ("Energy.Active.Import.Register", None),

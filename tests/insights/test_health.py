@@ -31,6 +31,13 @@ class TestHealth:
             {"status": "healthy", "service": "driver-dashboard"},
         )
 
+    @pytest.mark.parametrize("path", ["/health", "/health/ready"])
+    async def test_a_monitor_may_ask_for_the_head_alone(self, server: RunningServer, path: str) -> None:
+        async with httpx.AsyncClient(base_url=server.http, timeout=30) as http:
+            whole, head = await http.get(path), await http.head(path)
+        assert (head.status_code, head.content) == (whole.status_code, b"")
+        assert head.headers["content-type"] == whole.headers["content-type"]
+
     async def test_it_asks_nobody(self, settings: Settings) -> None:
         """A database that is away is no reason to kill the process: that is what readiness is for."""
         app = create_app(settings.model_copy(update={"database_url": "postgresql://me@127.0.0.1:1/x"}))

@@ -107,7 +107,7 @@ class TestSigningOn:
             raise Unavailable("The database does not answer.")
 
         async with listening(live_server) as listener:
-            monkeypatch.setattr(live, "authenticate", away)
+            monkeypatch.setattr(live, "principal_by", away)
             await listener.say(token=owner.token, topics=["sessions"])
             assert (await listener.closed())[0] == 1013
 

@@ -11,10 +11,11 @@ from tests.faults.proof import rows
 from tests.running import free_port
 from tests.world import World
 
-from ohmstead.app import Server, create_app
+from ohmstead.app import create_app
 from ohmstead.core import processes
 from ohmstead.core.config import Settings
 from ohmstead.core.errors import StartupError
+from ohmstead.server import Server
 
 
 def settings_of(url: str, folder: Path, **more: Any) -> Settings:

@@ -1,25 +1,29 @@
 """Mail over a real SMTP server, and where it stays without one."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from procrastinate import JobContext
 from pydantic import SecretStr
 from sqlalchemy import select
 from tests.chargers import until
 from tests.gateway.admin import admin_client
-from tests.inbox import Inbox, inbox
+from tests.inbox import Inbox, inbox, plain_inbox
 from tests.running import RunningServer, free_port
 from tests.world import World
 
 from ohmstead.accounts.models import Role
 from ohmstead.core.config import Settings
+from ohmstead.core.jobs import RETRY
+from ohmstead.mail.jobs import TRIES, deliver_mail
 from ohmstead.mail.models import Mail, MailStatus
 from ohmstead.mail.service import send_mail
 from ohmstead.mail.smtp import MailRefused, MailServerAway, deliver
 
-__all__ = ["inbox"]
+__all__ = ["inbox", "plain_inbox"]
 
 
 @pytest.fixture
@@ -96,6 +100,28 @@ class TestWithAMailServer:
         await status(mailing, mail_id, MailStatus.SENT)
         assert [one["Message-ID"] for one in inbox[0].mails] == [f"<{mail_id}@volt.example>"]
 
+    async def test_other_letters_reach_a_server_that_takes_them(
+        self, inbox: tuple[Inbox, str], make_server: Any
+    ) -> None:
+        async with make_server(smtp_url=inbox[1], mail_from="net@bücher.example") as server:
+            await status(server, await send(server, "mäya@münchen.example"), MailStatus.SENT)
+        assert inbox[0].recipients == ["mäya@xn--mnchen-3ya.example"]
+        assert "net@xn--bcher-kva.example" in inbox[0].mails[0]["From"]
+
+    async def test_of_other_letters_a_plain_server_takes_the_domain_and_never_the_name(
+        self, plain_inbox: tuple[Inbox, str], make_server: Any
+    ) -> None:
+        async with make_server(smtp_url=plain_inbox[1]) as server:
+            mail = await status(server, await send(server, "maya@münchen.example"), MailStatus.SENT)
+            assert mail.recipient == "maya@münchen.example"
+            assert plain_inbox[0].recipients == ["maya@xn--mnchen-3ya.example"]
+            assert [one["To"] for one in plain_inbox[0].mails] == ["maya@xn--mnchen-3ya.example"]
+            mail = await status(server, await send(server, "mäya@volt.example"), MailStatus.FAILED)
+        assert mail.tries == 1
+        assert mail.error is not None
+        assert "SMTPUTF8" in mail.error
+        assert len(plain_inbox[0].mails) == 1
+
     async def test_nothing_goes_out_when_the_unit_of_work_is_undone(
         self, mailing: RunningServer, inbox: tuple[Inbox, str]
     ) -> None:
@@ -140,6 +166,32 @@ class TestTheServerItself:
         away = settings.model_copy(update={"smtp_url": SecretStr(f"smtp://127.0.0.1:{free_port()}")})
         with pytest.raises(MailServerAway):
             await deliver(away, self.mail())
+
+    async def test_a_mail_is_given_up_after_the_last_of_twelve_tries_and_says_so(
+        self, server: RunningServer
+    ) -> None:
+        away = server.settings.model_copy(update={"smtp_url": SecretStr(f"smtp://127.0.0.1:{free_port()}")})
+        mail_id = await send(server)
+        await status(server, mail_id, MailStatus.KEPT)
+        async with server.database.session() as session:
+            (await session.get_one(Mail, mail_id)).status = MailStatus.QUEUED
+
+        async def attempt(before: int) -> Mail:
+            means = {"settings": away, "database": server.database, "clock": server.app.state.clock}
+            context = SimpleNamespace(additional_context=means, job=SimpleNamespace(attempts=before))
+            await deliver_mail.func(cast(JobContext, context), str(mail_id))
+            return await row(server, mail_id)
+
+        with pytest.raises(MailServerAway):  # the queue tries again
+            await attempt(10)
+        assert (await row(server, mail_id)).status == MailStatus.QUEUED
+        mail = await attempt(11)
+        assert (mail.status, mail.tries) == (MailStatus.FAILED, 2)
+        assert mail.error
+
+    async def test_the_tries_span_about_three_days(self) -> None:
+        waits = timedelta(seconds=sum(RETRY.exponential_wait**number for number in range(1, TRIES)))
+        assert timedelta(days=2.5) < waits < timedelta(days=3.5)
 
     async def test_a_password_never_goes_over_a_plain_line(
         self, settings: Settings, inbox: tuple[Inbox, str]

@@ -18,6 +18,7 @@ VALUES: dict[str, Any] = {
     "email": "maya@volt.example",
     "at": "4 May 2026, 12:00 UTC",
     "card": "Key ring",
+    "new": "maya@new.example",
 }
 
 

@@ -98,18 +98,24 @@ class TestChangeCharger:
             changed = await self.put(client, admin.headers, charger.id, {"connectors": number})
             assert [one["connector_id"] for one in changed["connectors"]] == list(range(1, number + 1))
 
-    @pytest.mark.parametrize("history", ["status", "event", "session"])
-    async def test_a_connector_with_a_history_is_not_removed(
-        self, client: httpx.AsyncClient, world: World, db: Database, history: str
+    async def test_a_connector_that_only_told_a_status_is_removed_and_its_history_stays(
+        self, client: httpx.AsyncClient, world: World, db: Database
     ) -> None:
         charger, admin = await world.charger(connectors=3), await world.admin()
-        if history == "status":
-            async with db.session() as session:
-                (await session.get_one(Connector, (charger.id, 2))).status = "Available"
-        elif history == "event":
-            await add_event(world, charger.id, connector_id=2)
-        else:
-            await world.session(charger, connector_id=2)
+        async with db.session() as session:
+            (await session.get_one(Connector, (charger.id, 2))).status = "Available"
+        await add_event(world, charger.id, connector_id=2)
+        await world.session(charger, connector_id=1)
+        smaller = await self.put(client, admin.headers, charger.id, {"connectors": 1})
+        assert [one["connector_id"] for one in smaller["connectors"]] == [1]
+        told = await client.get(f"{PATH}/{charger.id}/status-history", headers=admin.headers)
+        assert [one["connector_id"] for one in told.json()["items"]] == [2]
+
+    async def test_a_connector_with_a_session_is_not_removed(
+        self, client: httpx.AsyncClient, world: World
+    ) -> None:
+        charger, admin = await world.charger(connectors=3), await world.admin()
+        await world.session(charger, connector_id=2)
         refused = await self.put(client, admin.headers, charger.id, {"connectors": 1}, 409)
         assert refused["error"] == "ConnectorInUse"
         assert len((await self.put(client, admin.headers, charger.id, {}))["connectors"]) == 3

@@ -74,6 +74,22 @@ def nested(levels: int) -> Any:
     return value
 
 
+@pytest.mark.parametrize(
+    ("action", "body"),
+    [
+        ("ChangeConfiguration", b'{"key": "AuthorizationKey", "key": "Other", "value": "0123456789"}'),
+        ("ChangeConfiguration", b'{"key": "Other", "value": "0123456789", "k\\u0065y": "AuthorizationKey"}'),
+        (
+            "SendLocalList",
+            b'{"listVersion":1,"updateType":"Full","localAuthorizationList":[{"idTag":"A","idTag":"B"}]}',
+        ),
+    ],
+)
+def test_a_name_that_comes_twice_is_refused(action: str, body: bytes) -> None:
+    with pytest.raises(Invalid, match="twice"):
+        payload_of(action, body)
+
+
 @pytest.mark.parametrize("data", ["\ud800", 10**30, nested(300)], ids=["half", "over 64 bits", "deep"])
 def test_what_we_build_is_checked_like_what_is_sent(data: Any) -> None:
     with pytest.raises(Invalid, match="cannot be written as JSON") as refused:

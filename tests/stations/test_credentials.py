@@ -78,26 +78,40 @@ class TestOffers:
         await scene.refused()
         assert await scene.let_in() == (OLD, set())
 
-    async def test_the_last_of_two_accepted_ones_counts_whichever_is_written_first(
+    @pytest.mark.parametrize("second", [NEW, OTHER])
+    async def test_while_one_is_on_its_way_no_other_one_is_sent(self, scene: Scene, second: str) -> None:
+        await scene.offer(NEW)
+        with pytest.raises(Conflict, match="on its way"):
+            await scene.offer(second, minutes=1)
+        assert await scene.let_in() == (OLD, {NEW})
+
+    async def test_one_that_a_killed_process_had_sent_is_in_the_way_for_as_long_as_a_call_may_last(
         self, scene: Scene
     ) -> None:
-        await scene.offer(NEW, minutes=0)
+        minutes = OUT_AT_MOST.total_seconds() / 60
+        await scene.offer(NEW)
+        with pytest.raises(Conflict, match="on its way"):
+            await scene.offer(OTHER, minutes=minutes - 1)
+        await scene.offer(OTHER, minutes=minutes)
+        assert await scene.let_in() == (OLD, {NEW, OTHER})
+        assert await scene.accepted(OTHER)
+        assert await scene.let_in() == (OTHER, set())
+
+    @pytest.mark.parametrize("state", [Sent.UNANSWERED, Sent.AFTER_REBOOT])
+    async def test_an_accepted_one_ends_those_from_before(self, scene: Scene, state: Sent) -> None:
+        await scene.offer(NEW)
+        await scene.undecided(state)
         await scene.offer(OTHER, minutes=1)
         assert await scene.accepted(OTHER)
         assert not await scene.accepted(NEW)
         assert await scene.let_in() == (OTHER, set())
-
-    async def test_an_accepted_one_leaves_what_was_sent_after_it(self, scene: Scene) -> None:
-        await scene.offer(NEW, minutes=0)
-        await scene.offer(OTHER, minutes=1)
-        assert await scene.accepted(NEW)
-        assert await scene.let_in() == (NEW, {OTHER})
 
     async def test_undecided_ones_are_few(self, scene: Scene) -> None:
         for number in range(credentials.UNDECIDED_AT_MOST):
             await scene.offer(f"{number:064}")
             await scene.undecided(Sent.UNANSWERED, f"{number:064}")
         await scene.offer(f"{0:064}")
+        await scene.undecided(Sent.UNANSWERED, f"{0:064}")
         with pytest.raises(Conflict):
             await scene.offer(NEW)
         await scene.used(OLD)
@@ -162,7 +176,7 @@ class TestByHand:
     async def test_a_password_set_by_hand_ends_what_was_offered_but_for_what_is_on_its_way(
         self, scene: Scene, client: httpx.AsyncClient, world: World
     ) -> None:
-        for number, state in enumerate(Sent):
+        for number, state in enumerate(reversed(Sent)):
             await scene.offer(f"{number:064}")
             await scene.undecided(state, f"{number:064}")
         admin = await world.admin()
@@ -175,7 +189,7 @@ class TestByHand:
         assert answer.status_code == 200
         own, beside = await scene.let_in()
         assert own == secret_hash("set-by-hand", SECRET)
-        assert beside == {f"{list(Sent).index(Sent.OUT):064}"}
+        assert beside == {f"{list(reversed(Sent)).index(Sent.OUT):064}"}
 
 
 class TestMatching:

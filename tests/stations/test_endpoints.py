@@ -77,10 +77,8 @@ class TestAccess:
         assert listed["total"] == 1
         assert (await client.get(f"{PATH}/{mine.id}", headers=operator.headers)).status_code == 200
         assert (await client.get(f"{PATH}/{other.id}", headers=operator.headers)).status_code == 404
-        for method in ("PUT", "DELETE"):
-            answer = await client.request(
-                method, f"{PATH}/{mine.id}", headers=operator.headers, json={"name": "x"}
-            )
+        for method, body in (("PUT", {"name": "x"}), ("DELETE", {})):
+            answer = await client.request(method, f"{PATH}/{mine.id}", headers=operator.headers, json=body)
             assert answer.status_code == 403
         created = await client.post(PATH, headers=operator.headers, json={"name": "x"})
         assert created.status_code == 403

@@ -90,6 +90,24 @@ class TestDeleteCharger:
         assert len(link.disconnected) == 1
         assert (await client.delete(f"{PATH}/{charger.id}", headers=admin.headers)).status_code == 404
 
+    async def test_what_the_next_one_with_the_id_says_is_kept(
+        self, client: httpx.AsyncClient, world: World, db: Database, clock: FrozenClock
+    ) -> None:
+        """Frames of a deleted charger may be written while somebody takes the id anew."""
+        old, admin = await used_charger(world, session=False), await world.admin()
+        assert (await client.delete(f"{PATH}/{old.id}", headers=admin.headers)).status_code == 204
+        late = {"charger_id": old.id, "direction": "in", "request": "[]"}
+        await world.add(Message(**late, id=2, received_at=clock.now()))
+        clock.advance(1)
+        created = await client.post(PATH, headers=admin.headers, json={"id": old.id})
+        assert created.status_code == 201
+        await world.add(Message(**late, id=3, received_at=clock.now()))
+        async with db.session() as session:
+            await history.forget_traces(session, [old.id])
+        async with db.session() as session:
+            kept = await session.scalars(select(Message.id).where(Message.charger_id == old.id))
+            assert kept.all() == [3]
+
 
 class TestDeleteSimulated:
     async def test_all_simulated_go_with_everything_and_no_real_one(

@@ -10,9 +10,17 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.accounts.access_tokens import AccessClaims
 from ohmstead.accounts.api_keys_access import holder_of
 from ohmstead.accounts.api_keys_secrets import PREFIX
-from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role, User, UserStatus
+from ohmstead.accounts.models import (
+    BUSINESS_ROLES,
+    Backoffice,
+    BackofficeStatus,
+    Role,
+    User,
+    UserStatus,
+)
 from ohmstead.accounts.permissions import PERMISSION_OF, PERMISSIONS
 from ohmstead.accounts.principal import Debt, Principal
 from ohmstead.accounts.sign_in_models import SecondFactor, SignInSession
@@ -37,9 +45,6 @@ api_key_header = APIKeyHeader(
     description="The `key` that `POST /api/admin/api-keys` answers; it may be sent as a Bearer token too.",
 )
 
-BUSINESS_ROLES = frozenset({Role.BACKOFFICE, Role.OPERATOR})
-"""These act for a business, and only while it is at work."""
-
 PAYING = frozenset({"self", "sign-ins", "password:change", "second-factor"})
 """The permissions that are left to who has to do something else first."""
 DEBTS = {
@@ -59,7 +64,13 @@ async def authenticate(session: AsyncSession, settings: Settings, token: str, no
     """
     if token.startswith(PREFIX):
         return (await holder_of(session, settings, token, now)).principal
-    claims = await claims_of(session, settings, token, now)
+    return await principal_by(session, settings, await claims_of(session, settings, token, now), now)
+
+
+async def principal_by(
+    session: AsyncSession, settings: Settings, claims: AccessClaims, now: datetime
+) -> Principal:
+    """Return whom the claims of a token name, as `authenticate` does once it has read them."""
     query = (
         select(User, Backoffice.status, SignInSession.expires_at, SecondFactor.confirmed_at)
         .outerjoin(Backoffice, Backoffice.id == User.backoffice_id)
@@ -77,7 +88,14 @@ async def authenticate(session: AsyncSession, settings: Settings, token: str, no
     if claims.session_id is not None and (session_ends is None or session_ends <= now):
         raise Unauthenticated("You are signed out. Sign in again.", code="SignedOut")
     check_standing(user, business)
-    debt = debt_of(settings, user, second_factor=second_factor_since is not None)
+    has_one, shown = second_factor_since is not None, claims.second_factor
+    if shown is False and (has_one or user.role in settings.second_factor_roles):
+        raise Unauthenticated(
+            "Your account asks for a second factor, and this token does not say that one was shown"
+            " (`aal` aal2, or mfa in `amr`). Show one where the token is from, or sign in here.",
+            code="SecondFactorNotShown",
+        )
+    debt = debt_of(settings, user, second_factor=has_one or shown is True)
     return replace(principal_of(user), session_id=claims.session_id, debt=debt)
 
 
@@ -96,7 +114,7 @@ def check_standing(user: User, business_status: str | None) -> None:
     `business_status` is that of the user's business, None when it has none. A deactivated driver may sign in
     and see what was: what it may not do asks for `require_active`.
     """
-    if user.status != UserStatus.ACTIVE and user.role != Role.EV_OWNER:
+    if user.shut_out:
         raise Unauthenticated(
             "This account is deactivated. Ask your administrator to activate it.", code="AccountDeactivated"
         )
@@ -184,14 +202,19 @@ async def caller(request: Request, now: Now, credentials: Credentials, key: KeyH
     signed_in(acting_of(known))
     path = request.scope["route"].path
     name = PERMISSION_OF[f"{request.method} {path}"]
-    permission = PERMISSIONS[name]
     if known.debt is not None and name not in PAYING:
         raise Forbidden(DEBTS[known.debt], code=known.debt)
-    if known.role not in permission.roles:
-        needed = " or ".join(sorted(permission.roles))
+    require_permission(known, name)
+    return known
+
+
+def require_permission(known: Principal, name: str) -> None:
+    """Raise `Forbidden` for who does not have a permission, by the role and by what the key was given."""
+    roles = PERMISSIONS[name].roles
+    if known.role not in roles:
+        needed = " or ".join(sorted(roles))
         raise Forbidden(f"This needs the role {needed}; yours is {known.role}.")
     check_key(known, name)
-    return known
 
 
 def check_key(known: Principal, permission: str) -> None:

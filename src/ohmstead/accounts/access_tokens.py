@@ -31,11 +31,15 @@ CLOCKS_DIFFER_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class AccessClaims:
-    """What a valid token says: whose it is, when it ends (aware UTC), and in which session it was given."""
+    """What a valid token says: whose it is, when it ends (aware UTC), and in which session it was given.
+
+    `second_factor`: whether a third party says that one was shown; None for ours, which are given after it.
+    """
 
     user_id: UUID
     expires_at: datetime
     session_id: UUID | None = None
+    second_factor: bool | None = None
 
 
 def lifetime(settings: Settings) -> timedelta:

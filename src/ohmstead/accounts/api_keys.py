@@ -12,7 +12,7 @@ from ohmstead.accounts.api_keys_access import role_of_key
 from ohmstead.accounts.api_keys_models import ApiKey
 from ohmstead.accounts.api_keys_secrets import SHOWN, new_key
 from ohmstead.accounts.audit import record
-from ohmstead.accounts.business_stations import strange_stations
+from ohmstead.accounts.business_stations import require_own_stations
 from ohmstead.accounts.models import Backoffice, Role
 from ohmstead.accounts.passwords import secret_hash
 from ohmstead.accounts.permissions import PERMISSIONS
@@ -139,12 +139,13 @@ async def _check(session: AsyncSession, row: ApiKey, now: datetime, *, expires: 
             "A key for some stations is that of their business: name it.",
             fields={"backoffice_id": "is needed with station_ids"},
         )
-    if strange := await strange_stations(session, row.backoffice_id, row.station_ids):
-        names = ", ".join(str(one) for one in strange[:5])
-        raise Invalid(
-            "A key is for stations of its own business.",
-            fields={"station_ids": f"are no stations of this business: {names}"},
-        )
+    await require_own_stations(
+        session,
+        row.backoffice_id,
+        row.station_ids,
+        field="station_ids",
+        rule="A key is for stations of its own business.",
+    )
     role = role_of_key(row)
     beyond = [name for name in row.permissions if role not in PERMISSIONS[name].roles]
     if beyond:

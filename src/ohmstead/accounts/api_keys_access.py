@@ -34,8 +34,9 @@ async def holder_of(session: AsyncSession, settings: Settings, key: str, now: da
     work.
     """
     found = None
+    hashes: list[str] = []
     if is_whole(key):
-        hashes = [secret_hash(key, secret) for secret in settings.signing_keys]
+        hashes += (secret_hash(key, secret) for secret in settings.signing_keys)
         query = (
             select(ApiKey, Backoffice.status)
             .outerjoin(Backoffice, Backoffice.id == ApiKey.backoffice_id)
@@ -53,6 +54,8 @@ async def holder_of(session: AsyncSession, settings: Settings, key: str, now: da
         raise Unauthenticated("This API key has expired. Ask for a new one.", code="ApiKeyExpired")
     if row.backoffice_id is not None and business != BackofficeStatus.ACTIVE:
         raise Unauthenticated("The business of this API key is not at work.", code="BusinessMissing")
+    if row.key_hash != hashes[0]:  # made with the previous secret key: from now on it needs that no more
+        await session.execute(update(ApiKey).where(ApiKey.id == row.id).values(key_hash=hashes[0]))
     await _used(session, row, now)
     return KeyHolder(principal_of_key(row), row.expires_at)
 

@@ -26,8 +26,12 @@ SECRETS = frozenset({"password", "password_hash", "secret", "token", "code", "wr
 """Members that are never written, whatever somebody hands in: only that they changed."""
 TAGS = frozenset({"id_tag", "parent_id_tag", "id_tags", "idTag", "parentIdTag", "parents", "owner_prefixes"})
 """An id tag is somebody's: only `personal` may name it."""
-UNTOLD = frozenset({"created_at", "updated_at"})
-"""Columns that an entry says better by its own time."""
+PLACES = frozenset({"backoffice_id", "station_id", "station_ids", "operator_station_ids"})
+"""Members that say where something belongs: of something that moves they are not for the other business."""
+REASON = "reason"
+"""The member of what is encrypted that holds the reason, where an entry is about a person."""
+UNTOLD = frozenset({"created_at", "updated_at", "boot_awaited"})
+"""Columns that an entry says better by its own time, or by its name."""
 
 
 async def record(
@@ -48,9 +52,46 @@ async def record(
     """Write an entry. `action` names what was done (`station.updated`), `entity` what it was done to.
 
     Of `before` and `after` only the members that differ are kept. What tells of a person goes into
-    `personal`, with whose it is in `person_id`. `backoffice_id` and `station_id` say who may read it.
-    `by` is who did it, where it is not whoever is at work.
+    `personal`, with whose it is in `person_id`; so does the reason, which may tell of it too.
+    `backoffice_id` and `station_id` say who may read it. What moves from one business to another has an entry
+    at each of them, with its own side only. `by` is who did it, where it is not whoever is at work.
     """
+    if _moves(before, after):
+        left = {name: value for name, value in (before or {}).items() if name in PLACES}
+        await _write(
+            session, action, entity=entity, entity_id=entity_id, before=left, reason=reason,
+            person_id=person_id, backoffice_id=left["backoffice_id"],
+            station_id=left.get("station_id", station_id), by=by,
+        )  # fmt: skip
+        before = {name: value for name, value in (before or {}).items() if name not in PLACES}
+    await _write(
+        session, action, entity=entity, entity_id=entity_id, before=before, after=after, reason=reason,
+        person_id=person_id, personal=personal, backoffice_id=backoffice_id, station_id=station_id, by=by,
+    )  # fmt: skip
+
+
+def _moves(before: dict[str, Any] | None, after: dict[str, Any] | None) -> bool:
+    was, is_now = ((side or {}).get("backoffice_id") for side in (before, after))
+    return was is not None and is_now is not None and was != is_now
+
+
+async def _write(
+    session: AsyncSession,
+    action: str,
+    *,
+    entity: str,
+    entity_id: object,
+    before: dict[str, Any] | None,
+    after: dict[str, Any] | None = None,
+    reason: str | None,
+    person_id: UUID | None,
+    personal: dict[str, Any] | None = None,
+    backoffice_id: UUID | None,
+    station_id: UUID | None,
+    by: Acting | None,
+) -> None:
+    if reason and person_id is not None:
+        personal, reason = {**(personal or {}), REASON: reason[:500]}, None
     here = acting()
     who = here if by is None else replace(by, request_id=by.request_id or here.request_id)
     clock: Clock = session.info.get("clock") or SystemClock()
@@ -72,16 +113,30 @@ async def record(
         request_id=who.request_id,
     )
     told = {name: value for name, value in (("email", who.email), ("address", who.address)) if value}
+    whose = _whose(who, person_id, backoffice_id)
     keys: PersonKeys | None = session.info.get("person_keys")
     if keys is None and (told or personal):
         raise LookupError("this unit of work has no keys of persons: see `Database.session_info`")
-    if keys is not None and told and who.person_id is not None:
-        entry.actor_person_id = who.person_id
-        entry.actor_personal = await keys.encrypt(session, who.person_id, told)
+    if keys is not None and told and whose is not None:
+        entry.actor_person_id = whose
+        entry.actor_personal = await keys.encrypt(session, whose, told)
     if keys is not None and personal and person_id is not None:
         entry.personal = await keys.encrypt(session, person_id, plain(personal, TAGS))
     entry.person_id = person_id
     session.add(entry)
+
+
+def _whose(who: Acting, person_id: UUID | None, backoffice_id: UUID | None) -> UUID | None:
+    """Return with whose key the trail keeps from where something was done.
+
+    The actor's; an API key has one of its own; of somebody who has not signed in that of the person, else of
+    the business, that it was done to.
+    """
+    if who.person_id is not None:
+        return who.person_id
+    if who.kind == "api_key" and who.id is not None:
+        return UUID(who.id)
+    return person_id or backoffice_id
 
 
 def state(row: Base) -> dict[str, Any]:

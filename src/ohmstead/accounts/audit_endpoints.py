@@ -16,7 +16,9 @@ from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.access import Caller
+from ohmstead.accounts.audit import REASON
 from ohmstead.accounts.audit_models import AuditEntry
+from ohmstead.accounts.models import Role
 from ohmstead.accounts.person_keys import PersonKeys, decrypt
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.db import Database
@@ -37,7 +39,9 @@ EXPORTED = {
 
 
 class AuditEntryOut(Schema):
-    """One change. `personal` and the actor's e-mail and address are null when that person was erased."""
+    """One change. `personal`, the actor's e-mail and address, and the reason of what was done to a person are
+    null when that person was erased. Businesses see of a SystemAdmin the role alone.
+    """
 
     id: int
     at: UtcTime
@@ -87,7 +91,10 @@ def wanted_entries(
     ] = None,
     station: Annotated[UUID | None, Query(description="Id of a station.")] = None,
     person: Annotated[UUID | None, Query(description="Id of the person that it tells of.")] = None,
-    q: Annotated[Text | None, Query(max_length=200, description="Free text: action, ids, reason.")] = None,
+    q: Annotated[
+        Text | None,
+        Query(max_length=200, description="Free text: action, ids, and reasons that tell of no person."),
+    ] = None,
 ) -> AuditFilter:
     """Read the filters from the query string."""
     return AuditFilter(entity, entity_id, actor, action, station, person, within.since, within.until, q)
@@ -119,8 +126,14 @@ def entries(principal: Principal, wanted: AuditFilter) -> Select[AuditEntry]:
     )
 
 
-async def readable(session: AsyncSession, rows: list[AuditEntry]) -> list[AuditEntryOut]:
-    """Return entries with what tells of persons decrypted, where their keys still exist."""
+async def readable(
+    session: AsyncSession, rows: list[AuditEntry], principal: Principal | None = None
+) -> list[AuditEntryOut]:
+    """Return entries with what tells of persons decrypted, where their keys still exist.
+
+    `principal` is who reads them, if somebody does: a business is not told which SystemAdmin did something.
+    """
+    above = principal is None or principal.role is Role.SYSTEM_ADMIN
     keys: PersonKeys = session.info["person_keys"]
     persons = {one for row in rows for one in (row.person_id, row.actor_person_id) if one is not None}
     known = await keys.known(session, persons)
@@ -132,14 +145,18 @@ async def readable(session: AsyncSession, rows: list[AuditEntry]) -> list[AuditE
 
     out = []
     for row in rows:
-        actor = of(row.actor_person_id, row.actor_personal) or {}
+        seen = above or row.actor_role != Role.SYSTEM_ADMIN
+        actor = (of(row.actor_person_id, row.actor_personal) if seen else None) or {}
+        personal = of(row.person_id, row.personal) or {}
+        reason = personal.pop(REASON, row.reason)
         out.append(
             AuditEntryOut(
                 **{name: getattr(row, name) for name in AuditEntryOut.model_fields if hasattr(row, name)}
                 | {
                     "actor_email": actor.get("email"),
                     "actor_address": actor.get("address"),
-                    "personal": of(row.person_id, row.personal),
+                    "personal": personal or None,
+                    "reason": reason,
                     "sealed": row.seal_id is not None,
                 }
             )
@@ -153,7 +170,7 @@ async def list_audit(
 ) -> Page[AuditEntryOut]:
     """List changes, newest first. A Backoffice sees those of its business."""
     found = await ORDER.slice(session, entries(principal, wanted), paging)
-    return found.page(await readable(session, list(found.rows)))
+    return found.page(await readable(session, list(found.rows), principal))
 
 
 class _Csv:
@@ -208,7 +225,7 @@ async def _exported(
                 entries(principal, wanted).where(AuditEntry.id > last).order_by(AuditEntry.id).limit(CHUNK)
             )
             rows = list((await session.scalars(query)).all())
-            shown = await readable(session, rows)
+            shown = await readable(session, rows, principal)
         if not rows:
             return
         last = rows[-1].id

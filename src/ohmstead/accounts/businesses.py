@@ -1,12 +1,14 @@
-"""Making businesses, and finding the one that is meant when none is named."""
+"""Making and changing businesses, and finding the one that is meant when none is named."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ohmstead.accounts.audit import record
+from ohmstead.accounts.audit import differing, record
 from ohmstead.accounts.constraints import refusing
 from ohmstead.accounts.models import Backoffice, BackofficeStatus
 from ohmstead.core.errors import Conflict
@@ -31,6 +33,53 @@ async def make_business(session: AsyncSession, name: str, time_zone: str, now: d
         backoffice_id=row.id,
     )
     return row
+
+
+async def change(
+    session: AsyncSession,
+    row: Backoffice,
+    *,
+    name: str | None,
+    time_zone: str | None,
+    contact: Mapping[str, str],
+    billing: Mapping[str, str | None],
+) -> None:
+    """Change a business that is held. None stays, as does what `contact` and `billing` do not name.
+
+    A member of `billing` that is None is taken out. Raises `Conflict` when another one at work has the name.
+    """
+    before, private = _told(row), _private(row)
+    async with refusing(session, {"uq_accounts_backoffice_name": name_taken(name or "", "businessName")}):
+        row.name = name or row.name
+        row.time_zone = time_zone or row.time_zone
+        for member, value in contact.items():
+            setattr(row, f"contact_{member}", value)
+        merged = {**row.billing, **billing}
+        row.billing = {member: value for member, value in merged.items() if value is not None}
+    after, private_now = _told(row), _private(row)
+    if (before, private) == (after, private_now):
+        return
+    was, is_now = differing(private, private_now)
+    await record(
+        session,
+        "backoffice.updated",
+        entity="backoffice",
+        entity_id=row.id,
+        before=before,
+        after=after,
+        person_id=row.id,  # its contact is no user: the key of what tells of it is the business's
+        personal={"before": was, "after": is_now} if was or is_now else None,
+        backoffice_id=row.id,
+    )
+
+
+def _told(row: Backoffice) -> dict[str, Any]:
+    return {"name": row.name, "time_zone": row.time_zone}
+
+
+def _private(row: Backoffice) -> dict[str, Any]:
+    contact = {name: getattr(row, name) for name in ("contact_name", "contact_email", "contact_phone")}
+    return {**contact, "billing": row.billing}
 
 
 def name_taken(name: str, field: str) -> Conflict:

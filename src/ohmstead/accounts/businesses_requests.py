@@ -14,8 +14,9 @@ from ohmstead.accounts.audit import record
 from ohmstead.accounts.businesses import find_business, name_taken
 from ohmstead.accounts.constraints import refusing
 from ohmstead.accounts.invites import invite
-from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role, User
+from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role, User, UserStatus
 from ohmstead.accounts.new_users import add_user
+from ohmstead.accounts.principal import Principal
 from ohmstead.core.config import Settings
 from ohmstead.core.errors import Conflict, NotFound
 from ohmstead.mail.service import send_mail
@@ -28,14 +29,15 @@ async def request_business(
     name: str,
     contact_name: str,
     contact_email: str,
-    contact_phone: str | None,
+    contact_phone: str,
     billing: dict[str, Any],
     time_zone: str,
     now: datetime,
 ) -> Backoffice:
     """Keep the request of a business and mail its contact that it has arrived.
 
-    Asked twice by the same contact it is one request. Raises `Conflict` when a business at work has the name.
+    Asked twice by the same contact it is one request. Raises `Conflict` when a business at work has the name,
+    and when the first request says something else: whoever asks here has not shown that it is the contact.
     """
     await session.execute(
         text("SELECT pg_advisory_xact_lock(hashtextextended('accounts:request:' || :who, 0))"),
@@ -50,24 +52,31 @@ async def request_business(
             Backoffice.status == BackofficeStatus.PENDING_APPROVAL,
         )
     )
+    told = {
+        "contact_name": contact_name,
+        "contact_phone": contact_phone,
+        "billing": billing,
+        "time_zone": time_zone,
+    }
     if waiting is not None:
+        if any(getattr(waiting, member) != value for member, value in told.items()):
+            raise Conflict(
+                "A request of this contact for this business waits for an answer already, with other data,"
+                " and stays as it is. Wait for the answer by mail; what is wrong can be put right then.",
+                code="RequestWaiting",
+            )
         return waiting
     row = Backoffice(
         id=uuid4(),
         name=name,
-        time_zone=time_zone,
         status=BackofficeStatus.PENDING_APPROVAL,
         created_at=now,
-        contact_name=contact_name,
         contact_email=contact_email,
-        contact_phone=contact_phone,
-        billing=billing,
+        **told,
     )
     session.add(row)
     await session.flush()
-    await send_mail(
-        session, settings, to=contact_email, template="business_requested", name=contact_name, business=name
-    )
+    await tell_contact(session, settings, row)
     await _record(session, "backoffice.requested", row, None)
     return row
 
@@ -144,17 +153,38 @@ async def reject_business(
     row.rejection_reason = reason
     await session.flush()
     await _record(session, "backoffice.rejected", row, before, reason=reason)
-    if row.contact_email is not None:
-        await send_mail(
-            session,
-            settings,
-            to=row.contact_email,
-            template="business_rejected",
-            name=row.contact_name or "",
-            business=row.name,
-            reason=reason,
-        )
+    await tell_contact(session, settings, row)
     return row
+
+
+async def undecided_or_rejected(session: AsyncSession, address: str) -> UUID | None:
+    """Return the last business that somebody at an e-mail address asked for and that is not at work."""
+    query = (
+        select(Backoffice.id)
+        .where(
+            Backoffice.contact_email == address,
+            Backoffice.status.in_((BackofficeStatus.PENDING_APPROVAL, BackofficeStatus.REJECTED)),
+        )
+        .order_by(Backoffice.created_at.desc())
+        .limit(1)
+    )
+    return await session.scalar(query)
+
+
+async def tell_contact(session: AsyncSession, settings: Settings, row: Backoffice) -> None:
+    """Mail the contact of a business that has no account yet how things stand: it waits, or why not."""
+    if row.contact_email is None or row.status == BackofficeStatus.ACTIVE:
+        return
+    rejected = row.status == BackofficeStatus.REJECTED
+    await send_mail(
+        session,
+        settings,
+        to=row.contact_email,
+        template="business_rejected" if rejected else "business_requested",
+        name=row.contact_name or "",
+        business=row.name,
+        reason=row.rejection_reason or "",
+    )
 
 
 async def invite_again(
@@ -162,12 +192,22 @@ async def invite_again(
 ) -> Backoffice:
     """Mail those who run a business and have not chosen a password yet a new link.
 
-    Raises `NotFound`, and `Conflict` when there is nobody of that kind.
+    Raises `NotFound`, and `Conflict` for a business not at work, and when there is nobody of that kind.
     """
     row = await find(session, backoffice_id)
+    if row.status != BackofficeStatus.ACTIVE:
+        raise Conflict(
+            f"Nobody runs this business yet: it is {row.status}. People are invited when it is approved.",
+            code="BackofficeNotActive",
+        )
     query = (
         select(User)
-        .where(User.backoffice_id == row.id, User.role == Role.BACKOFFICE, User.password_hash.is_(None))
+        .where(
+            User.backoffice_id == row.id,
+            User.role == Role.BACKOFFICE,
+            User.password_hash.is_(None),
+            User.status == UserStatus.ACTIVE,
+        )
         .order_by(User.created_at)
     )
     waiting = (await session.execute(query)).scalars().all()
@@ -182,8 +222,21 @@ async def find(session: AsyncSession, backoffice_id: UUID, *, locked: bool = Fal
     """Return a business; `locked` holds it until the commit. Raises `NotFound`."""
     row = await session.get(Backoffice, backoffice_id, with_for_update=locked)
     if row is None:
-        raise NotFound("There is no business with this id.", code="BackofficeNotFound")
+        raise _not_found()
     return row
+
+
+async def find_own(
+    session: AsyncSession, principal: Principal, backoffice_id: UUID, *, locked: bool = False
+) -> Backoffice:
+    """Return a business that is the caller's, to a SystemAdmin each. Raises `NotFound`."""
+    if principal.role is not Role.SYSTEM_ADMIN and principal.backoffice_id != backoffice_id:
+        raise _not_found()
+    return await find(session, backoffice_id, locked=locked)
+
+
+def _not_found() -> NotFound:
+    return NotFound("There is no business with this id.", code="BackofficeNotFound")
 
 
 async def _waiting(session: AsyncSession, backoffice_id: UUID) -> Backoffice:

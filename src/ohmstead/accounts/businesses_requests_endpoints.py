@@ -8,18 +8,19 @@ from sqlalchemy import select
 
 from ohmstead.accounts import businesses_requests as service
 from ohmstead.accounts.access import Caller
+from ohmstead.accounts.businesses import change
 from ohmstead.accounts.businesses_requests_schemas import (
     BusinessApproval,
+    BusinessChange,
     BusinessDetail,
     BusinessRejection,
     BusinessRequest,
     BusinessStatus,
     detail_of,
 )
-from ohmstead.accounts.limits import Subject, limited
-from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role
+from ohmstead.accounts.limits import Subject, limited, limited_caller
+from ohmstead.accounts.models import Backoffice, BackofficeStatus
 from ohmstead.accounts.new_users import hash_temporary
-from ohmstead.core.errors import NotFound
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.openapi import refuses
 from ohmstead.core.paging import Order, Paging, containing, text_key, time_key, uuid_key
@@ -39,7 +40,10 @@ ORDER = Order(
     "/request",
     status_code=202,
     response_model=BusinessStatus,
-    responses=refuses(409, "A business at work has this name.") | TOO_OFTEN,
+    responses=refuses(
+        409, "A business at work has this name, or the contact's request waits with other data."
+    )
+    | TOO_OFTEN,
     dependencies=[limited(Subject.REGISTRATION)],
 )
 async def request_business(
@@ -47,7 +51,7 @@ async def request_business(
 ) -> BusinessStatus:
     """Ask for an account for a business. A SystemAdmin looks at it, and the answer is mailed to the contact.
 
-    Asked twice by the same contact it is one request.
+    Asked twice by the same contact it is one request; with other data, while the first waits, it is refused.
     """
     row = await service.request_business(
         session,
@@ -88,9 +92,32 @@ async def list_business_requests(
 @router.get("/{backoffice_id}", response_model=BusinessDetail)
 async def get_business(session: UnitOfWork, principal: Caller, backoffice_id: BackofficeId) -> BusinessDetail:
     """Show one business; a Backoffice sees its own."""
-    if principal.role is not Role.SYSTEM_ADMIN and principal.backoffice_id != backoffice_id:
-        raise NotFound("There is no business with this id.", code="BackofficeNotFound")
-    return detail_of(await service.find(session, backoffice_id))
+    return detail_of(await service.find_own(session, principal, backoffice_id))
+
+
+@router.put(
+    "/{backoffice_id}",
+    response_model=BusinessDetail,
+    responses=refuses(409, "A business at work has this name."),
+)
+async def change_business(
+    body: BusinessChange, session: UnitOfWork, principal: Caller, backoffice_id: BackofficeId
+) -> BusinessDetail:
+    """Change name, contact, billing and time zone of a business; what is absent stays.
+
+    A Backoffice changes its own, a SystemAdmin each.
+    """
+    row = await service.find_own(session, principal, backoffice_id, locked=True)
+    contact, billing = body.contact, body.billing_info
+    await change(
+        session,
+        row,
+        name=body.business_name,
+        time_zone=body.time_zone,
+        contact=contact.model_dump(exclude_unset=True) if contact else {},
+        billing=billing.model_dump(exclude_unset=True, by_alias=True) if billing else {},
+    )
+    return detail_of(row)
 
 
 @router.put(
@@ -148,7 +175,8 @@ async def reject_business(
     "/{backoffice_id}/invite",
     status_code=202,
     response_model=BusinessStatus,
-    responses=refuses(409, "Everybody who runs it has a password."),
+    responses=refuses(409, "It is not at work, or everybody who runs it has a password.") | TOO_OFTEN,
+    dependencies=[limited_caller(Subject.INVITATION)],
 )
 async def invite_business_again(
     request: Request, session: UnitOfWork, _: Caller, now: Now, backoffice_id: BackofficeId

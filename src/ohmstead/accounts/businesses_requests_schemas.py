@@ -3,11 +3,12 @@
 from typing import Any
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from ohmstead.accounts.models import Backoffice, BackofficeStatus
-from ohmstead.accounts.schemas import CamelSchema, Password
+from ohmstead.accounts.schemas import CamelSchema, Password, not_null
 from ohmstead.accounts.texts import Email, Name, Phone, Reason
+from ohmstead.core.errors import Invalid
 from ohmstead.core.http import UtcTime
 from ohmstead.core.text import Text
 from ohmstead.core.time_zones import TimeZone
@@ -18,8 +19,8 @@ class Contact(CamelSchema):
 
     name: Name = Field(examples=["Asha"])
     email: Email
-    phone: Phone | None = None
-    time_zone: TimeZone | None = Field(None, description="May stand here or beside the contact.")
+    phone: Phone
+    time_zone: TimeZone | None = Field(None, description="Stands here or beside the contact.")
 
 
 class BillingInfo(CamelSchema):
@@ -35,21 +36,57 @@ class BillingInfo(CamelSchema):
 class BusinessRequest(CamelSchema):
     """A business asks for an account."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "businessName": "VoltCo",
+                    "contact": {"name": "Asha", "email": "ops@volt.example", "phone": "+65 6123 4567"},
+                    "timeZone": "Asia/Singapore",
+                }
+            ]
+        }
+    )
+
     business_name: Name = Field(examples=["VoltCo"])
     contact: Contact
     billing_info: BillingInfo | None = None
-    time_zone: TimeZone | None = Field(None, examples=["Asia/Singapore"], description="UTC when left out.")
-
-    @model_validator(mode="after")
-    def _one_zone(self) -> "BusinessRequest":
-        if self.time_zone and self.contact.time_zone and self.time_zone != self.contact.time_zone:
-            raise ValueError("timeZone stands in two places and differs; give it once")
-        return self
+    time_zone: TimeZone | None = Field(
+        None, examples=["Asia/Singapore"], description="Has to be given, here or with the contact."
+    )
 
     @property
     def zone(self) -> str:
-        """The time zone, wherever it stood."""
-        return self.time_zone or self.contact.time_zone or "UTC"
+        """The time zone, wherever it stood. Raises `Invalid` when it stood nowhere, or in two ways."""
+        zone = self.time_zone or self.contact.time_zone
+        if zone is None:
+            fault = "is missing; give one of the IANA database, such as Asia/Colombo"
+        elif self.contact.time_zone not in {None, zone}:
+            fault = "stands in two places and differs; give it once"
+        else:
+            return zone
+        raise Invalid(f"timeZone {fault}.", fields={"timeZone": fault})
+
+
+class ContactChange(CamelSchema):
+    """What to change of the person to write to; members that are absent stay."""
+
+    name: Name | None = None
+    email: Email | None = None
+    phone: Phone | None = None
+
+    _keep = field_validator("name", "email", "phone", mode="before")(not_null)
+
+
+class BusinessChange(CamelSchema):
+    """What to change of a business; members that are absent stay, within `contact` and `billingInfo` too."""
+
+    business_name: Name | None = None
+    contact: ContactChange | None = None
+    billing_info: BillingInfo | None = Field(None, description="A member that is null is taken out.")
+    time_zone: TimeZone | None = None
+
+    _keep = field_validator("business_name", "contact", "billing_info", "time_zone", mode="before")(not_null)
 
 
 class BusinessStatus(CamelSchema):

@@ -1,24 +1,25 @@
 """The cards of a driver: id tags of its own, which work at every charger once they are approved.
 
-What a card is (`card_status`) moves by the table below; what a charger is told of it (`status`) follows.
+What a card is (`cards_standing`) moves by the table below.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, and_, column, exists, func, select, table
+from sqlalchemy import ColumnElement, and_, column, exists, false, func, or_, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.audit import record
+from ohmstead.accounts.cards_standing import CardStatus, shown, stand, standing, stop
 from ohmstead.accounts.constraints import refusing
-from ohmstead.accounts.drivers_queries import drivers_of
-from ohmstead.accounts.models import Token, TokenStatus, User
+from ohmstead.accounts.drivers_queries import drivers_of, find_driver
+from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role, Token, TokenStatus, User
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.config import Settings
-from ohmstead.core.errors import Conflict, NotFound
+from ohmstead.core.errors import Conflict, Invalid, NotFound
 from ohmstead.core.paging import Order, Paging, Slice, containing, time_key, uuid_key
 from ohmstead.mail.service import send_mail
 
@@ -31,16 +32,6 @@ _sessions = table("charging_session", column("token_id"))
 """Of a domain above this one; what is asked here is only whether a card has charged."""
 
 
-class CardStatus(StrEnum):
-    """Where a card stands. A removed one that has charged is kept out of sight: it tells whose that was."""
-
-    PENDING = "Pending"
-    ACTIVE = "Active"
-    BLOCKED = "Blocked"
-    LOST = "Lost"
-    REMOVED = "Removed"
-
-
 class Move(StrEnum):
     """What can be done with a card."""
 
@@ -50,15 +41,6 @@ class Move(StrEnum):
     LOSE = "lost"
 
 
-TOLD: Mapping[CardStatus, TokenStatus] = {
-    CardStatus.PENDING: TokenStatus.INVALID,
-    CardStatus.ACTIVE: TokenStatus.ACCEPTED,
-    CardStatus.BLOCKED: TokenStatus.BLOCKED,
-    CardStatus.LOST: TokenStatus.BLOCKED,
-    CardStatus.REMOVED: TokenStatus.INVALID,
-}
-"""What a charger is told of a card."""
-
 MOVES: Mapping[Move, Mapping[CardStatus, CardStatus]] = {
     Move.APPROVE: {CardStatus.PENDING: CardStatus.ACTIVE, CardStatus.LOST: CardStatus.ACTIVE},
     Move.BLOCK: {CardStatus.ACTIVE: CardStatus.BLOCKED},
@@ -66,13 +48,6 @@ MOVES: Mapping[Move, Mapping[CardStatus, CardStatus]] = {
     Move.LOSE: {CardStatus.ACTIVE: CardStatus.LOST, CardStatus.BLOCKED: CardStatus.LOST},
 }
 """From what to what; a move that leads to where the card is changes nothing."""
-
-
-def shown(card: Token) -> CardStatus:
-    """Return where a card stands; one that was blocked as an id tag is Blocked, whatever its driver says."""
-    status = CardStatus(card.card_status or CardStatus.ACTIVE)
-    stopped = status is CardStatus.ACTIVE and card.status != TokenStatus.ACCEPTED
-    return CardStatus.BLOCKED if stopped else status
 
 
 def _there() -> ColumnElement[bool]:
@@ -88,15 +63,52 @@ async def list_cards(session: AsyncSession, driver: User) -> list[Token]:
 async def list_all_cards(
     session: AsyncSession, principal: Principal, paging: Paging, status: CardStatus | None
 ) -> Slice[Token]:
-    """Return a page of the cards of the drivers that the caller knows; `q` searches tag and label."""
+    """Return a page of the cards of the drivers that the caller knows; `q` searches tag and label.
+
+    Those that wait for the caller's business, which their driver asked to approve them, are among them.
+    """
+    asked = _asked_of(principal, CardStatus.PENDING)
     query = (
         select(Token)
         .join(User, User.id == Token.driver_id)
-        .where(drivers_of(principal), _there(), containing(paging.q, Token.id_tag, Token.label))
+        .where(or_(drivers_of(principal), asked), _there(), containing(paging.q, Token.id_tag, Token.label))
     )
-    if status is not None:
-        query = query.where(Token.card_status == status)
+    if status is CardStatus.BLOCKED:
+        query = query.where(or_(Token.stopped_as.is_not(None), Token.card_status == status))
+    elif status is not None:
+        query = query.where(Token.stopped_as.is_(None), Token.card_status == status)
     return await ORDER.slice(session, query, paging)
+
+
+async def names_of_drivers(session: AsyncSession, cards: Iterable[Token]) -> dict[UUID, str | None]:
+    """Return what the drivers of these cards are called, by their ids."""
+    ids = {card.driver_id for card in cards}
+    rows = await session.execute(select(User.id, User.name).where(User.id.in_(ids)))
+    return {row.id: row.name for row in rows}
+
+
+async def find_driver_of_card(session: AsyncSession, principal: Principal, name: str, card_id: UUID) -> User:
+    """Return the driver of a card that the caller may decide on.
+
+    One that its business was asked to approve is found by the id of its driver, whom it need not know. Raises
+    `NotFound`.
+    """
+    try:
+        return (await find_driver(session, principal, name))[0]
+    except NotFound:
+        asked = _asked_of(principal, CardStatus.PENDING, CardStatus.ACTIVE)
+        query = select(User).join(Token, Token.driver_id == User.id).where(Token.id == card_id, asked)
+        driver: User | None = await session.scalar(query)
+        if driver is None or str(driver.id) != name.lower():
+            raise
+        return driver
+
+
+def _asked_of(principal: Principal, *states: CardStatus) -> ColumnElement[bool]:
+    """Return the condition for the cards in some states that the caller's business was asked to approve."""
+    if principal.role is not Role.BACKOFFICE or principal.backoffice_id is None:
+        return false()
+    return and_(Token.approver_id == principal.backoffice_id, Token.card_status.in_(states))
 
 
 async def find_card(session: AsyncSession, driver: User, card_id: UUID) -> Token:
@@ -109,13 +121,26 @@ async def find_card(session: AsyncSession, driver: User, card_id: UUID) -> Token
 
 
 async def add_card(
-    session: AsyncSession, settings: Settings, driver: User, *, id_tag: str, label: str | None, now: datetime
+    session: AsyncSession,
+    settings: Settings,
+    driver: User,
+    *,
+    id_tag: str,
+    label: str | None,
+    approver_id: UUID | None,
+    now: datetime,
 ) -> Token:
     """Add a card of a driver; by setting it charges at once, or when it is approved.
 
-    One that the driver had removed comes back. Raises `Conflict` when somebody has the tag (in any case), or
-    the driver too many.
+    `approver_id` is the business that is asked to approve it; without one those do that know the driver. One
+    that the driver had removed comes back. Raises `Conflict` when somebody has the tag (in any case), the
+    driver too many, or staff has blocked it; `Invalid` for a business that is not at work.
     """
+    if approver_id is not None:
+        business = await session.get(Backoffice, approver_id)
+        if business is None or business.status != BackofficeStatus.ACTIVE:
+            fault = {"backofficeId": "is not at work"}
+            raise Invalid("There is no such business at work.", fields=fault)
     # Held until the commit, so that two at once count each other.
     await session.execute(select(User.id).where(User.id == driver.id).with_for_update())
     count = await session.scalar(select(func.count()).where(Token.driver_id == driver.id, _there()))
@@ -130,9 +155,12 @@ async def add_card(
     card: Token | None = await session.scalar(removed.with_for_update())
     if card is None:
         card = Token(id=uuid4(), id_tag=id_tag, driver_id=driver.id, created_at=now)
+    if card.stopped_as is not None:
+        raise Conflict("This card is blocked. Ask your charging business.", code="CardBlocked")
     card.label = label
     card.updated_at = now
-    _set(card, status)
+    card.approver_id = approver_id if status is CardStatus.PENDING else None
+    stand(card, status)
     taken = Conflict(
         "This card has an owner already. Ask your charging business when it is yours.",
         code="CardTaken",
@@ -145,20 +173,41 @@ async def add_card(
 
 
 async def move_card(
-    session: AsyncSession, principal: Principal, driver: User, card_id: UUID, *, move: Move, now: datetime
+    session: AsyncSession,
+    principal: Principal,
+    driver: User,
+    card_id: UUID,
+    *,
+    move: Move,
+    reason: str | None,
+    now: datetime,
 ) -> Token:
-    """Approve, block, unblock or lose a card. Raises `NotFound`, and `Conflict` from another state."""
+    """Approve, block, unblock or lose a card. Raises `NotFound`, and `Conflict` from another state.
+
+    What somebody else than its driver blocks, nobody but staff unblocks.
+    """
     card = await find_card(session, driver, card_id)
-    before = CardStatus(card.card_status or CardStatus.ACTIVE)
-    ways = MOVES[move]
-    if shown(card) is not before or before not in {*ways, *ways.values()}:
+    before, ways = shown(card), MOVES[move]
+    if principal.user_id != driver.id and (move is Move.BLOCK or (move is Move.UNBLOCK and card.stopped_as)):
+        if (move is Move.BLOCK) == (card.stopped_as is not None):
+            return card
+        stop(card, TokenStatus.BLOCKED if move is Move.BLOCK else TokenStatus.ACCEPTED)
+    elif card.stopped_as is not None or before not in {*ways, *ways.values()}:
         raise _not_ready(card)
-    if before not in ways:
+    elif before not in ways:
         return card
-    _set(card, ways[before])
+    else:
+        stand(card, ways[before])
     card.updated_at = now
     await session.flush()
-    await _record(session, f"card.{_DONE[move]}", card, before, backoffice_id=principal.backoffice_id)
+    await _record(
+        session,
+        f"card.{_DONE[move]}",
+        card,
+        before,
+        reason=reason,
+        backoffice_id=principal.backoffice_id,
+    )
     return card
 
 
@@ -187,7 +236,7 @@ async def reject_card(
 ) -> None:
     """Refuse a card that waits, and mail its driver why. Raises `NotFound`, `Conflict`."""
     card = await find_card(session, driver, card_id)
-    if card.card_status != CardStatus.PENDING:
+    if shown(card) is not CardStatus.PENDING:
         raise _not_ready(card)
     await _record(
         session,
@@ -212,13 +261,12 @@ async def reject_card(
 async def remove_card(session: AsyncSession, driver: User, card_id: UUID) -> None:
     """Remove a card: it charges no more. Raises `NotFound`.
 
-    Raises `Conflict` for one that an operator has blocked: it could be added again, and charge.
+    Raises `Conflict` for one that staff has blocked: it could be added again, and charge.
     """
     card = await find_card(session, driver, card_id)
-    before = CardStatus(card.card_status or CardStatus.ACTIVE)
-    if shown(card) is not before:
+    if card.stopped_as is not None:
         raise _not_ready(card)
-    await _record(session, "card.removed", card, before)
+    await _record(session, "card.removed", card, standing(card))
     await _remove(session, card)
 
 
@@ -226,7 +274,7 @@ async def _remove(session: AsyncSession, card: Token) -> None:
     """Delete a card, or keep it out of sight where it has charged: sessions lead to their driver by it."""
     charged = select(exists().where(_sessions.c.token_id == card.id))
     if await session.scalar(charged):
-        _set(card, CardStatus.REMOVED)
+        stand(card, CardStatus.REMOVED)
     else:
         await session.delete(card)
     await session.flush()
@@ -237,11 +285,6 @@ def _not_ready(card: Token) -> Conflict:
         f"This card is {shown(card)}, and from there it cannot be done. Ask your charging business.",
         code="CardNotReady",
     )
-
-
-def _set(card: Token, status: CardStatus) -> None:
-    card.card_status = status
-    card.status = TOLD[status]
 
 
 async def _record(
@@ -260,7 +303,7 @@ async def _record(
         entity="card",
         entity_id=card.id,
         before=None if before is None else {"status": before},
-        after={"status": card.card_status},
+        after={"status": shown(card)},
         reason=reason,
         person_id=card.driver_id,
         personal=personal,

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts import mailed_tokens
@@ -17,10 +17,12 @@ from ohmstead.accounts.audit import record
 from ohmstead.accounts.constraints import refusing
 from ohmstead.accounts.drivers_models import Driver
 from ohmstead.accounts.drivers_queries import LONGEST_NIC, find_driver, normal_nic
+from ohmstead.accounts.emails import normalise_email
 from ohmstead.accounts.mailed_tokens import Purpose
 from ohmstead.accounts.mailed_tokens_models import MailedToken
 from ohmstead.accounts.models import Role, User, UserStatus
 from ohmstead.accounts.new_users import add_user
+from ohmstead.accounts.personal_data_standing import require_not_erased
 from ohmstead.accounts.principal import Principal
 from ohmstead.accounts.vehicles import add_vehicle
 from ohmstead.core.config import Settings
@@ -48,7 +50,7 @@ async def register_driver(
     nic: str,
     name: str,
     email: str,
-    phone: str | None,
+    phone: str,
     password_hash: str,
     plate: str | None,
     now: datetime,
@@ -81,7 +83,7 @@ async def register_driver(
         person_id=user.id,
         personal={"nic": nic, "email": email, "name": name, "phone": phone},
     )
-    await _send_verification(session, settings, user, now)
+    await send_verification(session, settings, user, now)
     return user
 
 
@@ -90,11 +92,18 @@ async def change_driver(
 ) -> tuple[User, str | None]:
     """Change `name` and `phone`, and give a `nic` to a driver who has none yet; return it and its NIC.
 
-    Raises `NotFound`, `Invalid`, and `Conflict` for a NIC that somebody has, or when the driver has another.
+    `email` may stand there as it is. Raises `NotFound`, `Invalid`, also for another address, and `Conflict`
+    for a NIC that somebody has, or when the driver has another.
     """
     user, nic = await find_driver(session, principal, name, locked=True)
     before = {"nic": nic, "name": user.name, "phone": user.phone}
     changes = dict(changes)
+    if "email" in changes and normalise_email(changes.pop("email")) != user.email:
+        raise Invalid(
+            "The address is not changed here: ask for another one by POST /api/auth/email, and a link is"
+            " mailed there.",
+            fields={"email": "is changed by POST /api/auth/email"},
+        )
     if "nic" in changes:
         wanted = checked_nic(settings, changes.pop("nic"))
         if nic is None:
@@ -131,6 +140,7 @@ async def set_driver_status(
     before = user.status
     if before == status:
         return user, nic, False
+    await require_not_erased(session, user)
     user.status = status
     await session.flush()
     await record(
@@ -172,7 +182,7 @@ async def send_verification_again(
     """
     query = select(User).where(
         func.lower(User.email) == email,
-        User.status == UserStatus.ACTIVE,
+        or_(User.status == UserStatus.ACTIVE, User.role == Role.EV_OWNER),
         User.email_verified_at.is_(None),
         User.password_hash.is_not(None),
     )
@@ -185,10 +195,11 @@ async def send_verification_again(
         )
     )
     if last is None or now - last >= BETWEEN_MAILS:
-        await _send_verification(session, settings, user, now)
+        await send_verification(session, settings, user, now)
 
 
-async def _send_verification(session: AsyncSession, settings: Settings, user: User, now: datetime) -> None:
+async def send_verification(session: AsyncSession, settings: Settings, user: User, now: datetime) -> None:
+    """Mail a user a link to verify its address; one that was sent before is void."""
     made = await mailed_tokens.make(session, settings, user, Purpose.VERIFY_EMAIL, now)
     await send_mail(
         session,

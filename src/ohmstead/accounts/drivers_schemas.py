@@ -34,6 +34,9 @@ Plate = Annotated[
 ]
 """A number plate, kept in capitals."""
 
+EmailHere = Annotated[Text, StringConstraints(min_length=3, max_length=254)]
+"""The address of an account that may be there already: none of the rules for a new one is asked of it."""
+
 Model = Annotated[Text, StringConstraints(min_length=1, max_length=100)]
 Plug = Annotated[Text, StringConstraints(min_length=1, max_length=40), Field(examples=["CCS2"])]
 Kilo = Annotated[float, Field(gt=0, le=9999, allow_inf_nan=False)]
@@ -45,7 +48,7 @@ class DriverIn(CamelSchema):
     nic: Nic
     name: Name = Field(examples=["Ravi"])
     email: Email
-    phone: Phone | None = None
+    phone: Phone
     password: Password = Field(json_schema_extra={"format": "password"})
     plate: Plate | None = Field(None, description="Makes the first vehicle.")
 
@@ -61,10 +64,13 @@ class DriverChange(CamelSchema):
     """What to change of a driver; members that are absent stay."""
 
     name: Name | None = None
+    email: EmailHere | None = Field(
+        None, description="The address that the driver has: another one by POST /api/auth/email."
+    )
     phone: Phone | None = Field(None, description="Null clears it.")
     nic: Nic | None = Field(None, description="For a driver who has none yet; given once, it stays.")
 
-    _keep = field_validator("name", "nic", mode="before")(not_null)
+    _keep = field_validator("name", "email", "nic", mode="before")(not_null)
 
 
 class DriverOut(CamelSchema):
@@ -101,7 +107,7 @@ class Address(CamelSchema):
 class VerificationWish(CamelSchema):
     """Where the link is to be sent again."""
 
-    email: Annotated[Text, StringConstraints(min_length=3, max_length=254)]
+    email: EmailHere
 
 
 class VehicleIn(CamelSchema):

@@ -30,12 +30,16 @@ def normalise_email(text: str) -> str:
 def new_email(text: str) -> str:
     """Return the one spelling of an address that is to become somebody's name here.
 
-    Raises `Invalid` for what is no address, and for one that looks like another: letters of two scripts
-    (a Cyrillic a among Latin ones), or letters that are only another form of plain ones. The last label
-    counts for no script: `.com` stands behind every alphabet.
+    Raises `Invalid` for what is no address; for one whose domain is no name that mail could go to (`volt`,
+    `1.2.3.4`; RFC 3696 2: the last label is not all digits); and for one that looks like another: letters of
+    two scripts (a Cyrillic a among Latin ones), or letters that are only another form of plain ones. The last
+    label counts for no script: `.com` stands behind every alphabet.
     """
     address = normalise_email(text)
     local, _, domain = address.rpartition("@")
+    if "." not in domain or domain.rpartition(".")[2].isdigit():
+        fault = f"has no whole domain behind the @: {domain} should read like example.com"
+        raise Invalid(f"The e-mail address {fault}.", fields={"email": fault})
     scripts = {_script(letter) for letter in local + domain.rpartition(".")[0] if letter.isalpha()}
     if len(scripts) > 1 or unicodedata.normalize("NFKC", address) != address:
         fault = "mixes letters of several scripts, which makes it look like another address"

@@ -1,33 +1,21 @@
 """Signing in, and who am I."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from ohmstead.accounts.access import Caller, principal_of
 from ohmstead.accounts.limits import Subject, limited
-from ohmstead.accounts.lockout import SignInAttempts
 from ohmstead.accounts.models import Role, UserStatus
 from ohmstead.accounts.principal import Debt
-from ohmstead.accounts.queries import user_with_business
-from ohmstead.accounts.refresh_cookies import client_of, handed_over
+from ohmstead.accounts.refresh_cookies import client_of, handed_over, wanted_by
 from ohmstead.accounts.schemas import Profile
 from ohmstead.accounts.sign_in import SignedInUser, finish_sign_in, sign_in
 from ohmstead.accounts.sign_in_schemas import SecondStep, SignedIn, SignIn
+from ohmstead.accounts.users_queries import user_with_business
 from ohmstead.core.config import Settings
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.openapi import refuses
 
 router = APIRouter(prefix="/api/auth", tags=["Auth"])
-
-
-def sign_in_attempts(request: Request) -> SignInAttempts:
-    """Return the attempts that this application remembers."""
-    state = request.app.state
-    if not hasattr(state, "sign_in_attempts"):
-        state.sign_in_attempts = SignInAttempts()
-    attempts: SignInAttempts = state.sign_in_attempts
-    return attempts
 
 
 @router.post(
@@ -39,13 +27,7 @@ def sign_in_attempts(request: Request) -> SignInAttempts:
         **refuses(429, "Too many attempts; see `Retry-After`."),
     },
 )
-async def login(
-    body: SignIn,
-    request: Request,
-    response: Response,
-    now: Now,
-    attempts: Annotated[SignInAttempts, Depends(sign_in_attempts)],
-) -> SignedIn:
+async def login(body: SignIn, request: Request, response: Response, now: Now) -> SignedIn:
     """Sign in with e-mail address or NIC, and password.
 
     The answer's `accessToken` goes into the header `Authorization: Bearer ...` of every request. A
@@ -59,10 +41,9 @@ async def login(
     done = await sign_in(
         state.database,
         state.settings,
-        attempts,
         username=body.username,
         password=body.password,
-        client=client_of(request, body.refresh_token),
+        client=client_of(request, wanted_by(request, body.refresh_token)),
         now=now,
     )
     return signed_in_answer(response, state.settings, done)

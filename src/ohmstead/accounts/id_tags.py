@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import flag_modified
 
 from ohmstead.accounts.audit import record_row, state
+from ohmstead.accounts.cards_standing import stop
 from ohmstead.accounts.constraints import refusing
 from ohmstead.accounts.id_tags_queries import find_id_tag
 from ohmstead.accounts.models import Role, Token, TokenStatus
@@ -59,15 +60,21 @@ async def change_id_tag(
 ) -> Token:
     """Change the named columns of a tag, and nothing else.
 
+    The status of a driver's card is kept apart from what its driver says of it: `Accepted` lifts what was set
+    here, and not what the driver has blocked.
     Raises as `create_id_tag` does, and `NotFound` for a tag outside of the caller's scope.
     """
     token = await find_id_tag(session, principal, name)
+    if token.driver_id is not None:  # its driver may be at it, too
+        await session.refresh(token, with_for_update=True)
     before = state(token)
     if "backoffice_id" in changes:
         _check_business(principal, changes["backoffice_id"])
     async with refusing(session, _refusals(changes.get("id_tag", token.id_tag))):
         for column, value in changes.items():
             setattr(token, column, value)
+        if token.driver_id is not None and "status" in changes:
+            stop(token, changes["status"])
         token.updated_at = now
         # Equal to what was there, it would be left to the database, whose clock is another one.
         flag_modified(token, "updated_at")

@@ -8,7 +8,7 @@ from ohmstead.accounts import mailed_tokens
 from ohmstead.accounts.audit import record
 from ohmstead.accounts.mailed_tokens import LinkOver, Purpose
 from ohmstead.accounts.models import Backoffice, User
-from ohmstead.accounts.password_rule import hash_new_password
+from ohmstead.accounts.password_rule import hash_new_password, told_of
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Conflict
@@ -21,8 +21,14 @@ async def invite(
 ) -> None:
     """Mail a user, who has no password yet, a link to choose one; an earlier link is void.
 
-    `invited_by` names who did it in the mail. Raises `Conflict` when the user has a password.
+    `invited_by` names who did it in the mail. Raises `Conflict` when the user has a password, or may not sign
+    in: the link would open nothing.
     """
+    if user.shut_out:
+        raise Conflict(
+            "This account is deactivated, and an invitation to it would open nothing. Activate it first.",
+            code="AccountDeactivated",
+        )
     if user.password_hash is not None:
         raise Conflict("This user has a password already, and can ask for a new one.", code="AlreadyAccepted")
     business = await session.get(Backoffice, user.backoffice_id) if user.backoffice_id else None
@@ -66,7 +72,8 @@ async def accept_invite(
     """
     async with database.session() as session:
         user = await show_invite(session, settings, token, now)
-    hashed = await hash_new_password(password, user.email, user.name)
+        known = await told_of(session, user)
+    hashed = await hash_new_password(password, *known)
     async with database.session() as session:
         user = await mailed_tokens.use(session, settings, Purpose.INVITE, token, now)
         _check_open(user)

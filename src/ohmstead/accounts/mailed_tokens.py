@@ -7,12 +7,13 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.mailed_tokens_models import MailedToken
-from ohmstead.accounts.models import User, UserStatus
+from ohmstead.accounts.models import User
 from ohmstead.accounts.passwords import secret_hash
 from ohmstead.core.config import Settings
 from ohmstead.core.errors import DomainError, Kind, NotFound
@@ -24,12 +25,14 @@ class Purpose(StrEnum):
     INVITE = "invite"
     VERIFY_EMAIL = "verify-email"
     PASSWORD_RESET = "password-reset"  # noqa: S105 # the name of a purpose, no secret
+    CHANGE_EMAIL = "change-email"
 
 
 LIFETIME = {
     Purpose.INVITE: timedelta(days=7),
     Purpose.VERIFY_EMAIL: timedelta(days=3),
     Purpose.PASSWORD_RESET: timedelta(hours=1),
+    Purpose.CHANGE_EMAIL: timedelta(hours=24),
 }
 
 
@@ -49,26 +52,45 @@ class Mailed:
 
 
 async def make(
-    session: AsyncSession, settings: Settings, user: User, purpose: Purpose, now: datetime
+    session: AsyncSession,
+    settings: Settings,
+    user: User,
+    purpose: Purpose,
+    now: datetime,
+    *,
+    email: str | None = None,
+    session_id: UUID | None = None,
 ) -> Mailed:
-    """Make a token for a user. Those that were sent before for the same purpose and not used are void."""
-    await session.execute(
-        delete(MailedToken).where(
-            MailedToken.user_id == user.id, MailedToken.purpose == purpose, MailedToken.used_at.is_(None)
-        )
-    )
+    """Make a token for a user. Those that were sent before for the same purpose and not used are void.
+
+    `email` is where it is sent, if that is not the user's address; `session_id` the session that asked.
+    """
+    await void(session, user.id, purpose)
     token = secrets.token_urlsafe(32)
     row = MailedToken(
         user_id=user.id,
         purpose=purpose,
-        email=user.email,
+        email=email or user.email,
         token_hash=_hash(settings.signing_key, purpose, token),
         expires_at=now + LIFETIME[purpose],
         created_at=now,
+        session_id=session_id,
     )
     session.add(row)
     await session.flush()
     return Mailed(token, row.expires_at)
+
+
+async def void(session: AsyncSession, user_id: UUID, purpose: Purpose) -> None:
+    """Take back the tokens of a user for one purpose that have not been used.
+
+    They end as they began, by which `look` tells them from those whose time was over.
+    """
+    await session.execute(
+        update(MailedToken)
+        .where(MailedToken.user_id == user_id, MailedToken.purpose == purpose, MailedToken.used_at.is_(None))
+        .values(expires_at=MailedToken.created_at)
+    )
 
 
 async def look(
@@ -76,8 +98,9 @@ async def look(
 ) -> tuple[MailedToken, User]:
     """Return a token that is good now, and its user.
 
-    Raises `NotFound` for one that there is not, `LinkOver` for one that was used or has expired, and when
-    the user is deactivated or has another address by now.
+    Raises `NotFound` for one that there is not, `LinkOver` for one that was used, taken back or has expired,
+    and when the user may not sign in or has another address by now (a link that changes it goes to the new
+    one).
     """
     query = (
         select(MailedToken, User)
@@ -93,9 +116,12 @@ async def look(
     mailed, user = row
     if mailed.used_at is not None:
         raise LinkOver("This link was used already. Sign in, or ask for a new one.")
+    if mailed.expires_at <= mailed.created_at:
+        raise LinkOver("This link is void. Use that of the newest mail, or ask for a new one.")
     if mailed.expires_at <= now:
         raise LinkOver("This link has expired. Ask for a new one.")
-    if user.status != UserStatus.ACTIVE or user.email != mailed.email:
+    moved = user.email != mailed.email and purpose is not Purpose.CHANGE_EMAIL
+    if user.shut_out or moved:
         raise LinkOver("This link is not valid any more. Ask for a new one.")
     return mailed, user
 

@@ -12,7 +12,8 @@ from ohmstead.core.db import Base
 class MailedToken(Base):
     """A token that is good for one purpose, one use, and until a moment; of itself only a hash is kept.
 
-    `email` is the address that it was sent to.
+    `email` is the address that it was sent to, `session_id` the session in which it was asked for, where that
+    matters.
     """
 
     __tablename__ = "accounts_mailed_token"
@@ -26,3 +27,4 @@ class MailedToken(Base):
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    session_id: Mapped[UUID | None]

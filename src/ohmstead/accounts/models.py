@@ -16,12 +16,16 @@ PERSONAL = {"personal": True}
 
 
 class Role(StrEnum):
-    """The four roles; what each may do is decided where its endpoint is."""
+    """The four roles; what each may do is said by the table of permissions."""
 
     SYSTEM_ADMIN = "SystemAdmin"
     BACKOFFICE = "Backoffice"
     OPERATOR = "Operator"
     EV_OWNER = "EvOwner"
+
+
+BUSINESS_ROLES = frozenset({Role.BACKOFFICE, Role.OPERATOR})
+"""These act for a business, and only while it is at work."""
 
 
 class BackofficeStatus(StrEnum):
@@ -103,13 +107,19 @@ class User(Base):
     must_change_password: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     email_verified_at: Mapped[datetime | None]
 
+    @property
+    def shut_out(self) -> bool:
+        """Whether it may not sign in: whoever is deactivated, but for drivers, who may see what was."""
+        return self.status != UserStatus.ACTIVE and self.role != Role.EV_OWNER
+
 
 class Token(Base):
     """An id tag: what a driver shows to a charger. Matched without regard to case (OCPP 1.6 7.27 CiString20).
 
     Belongs to a business, or to none: then it works at every charger. `parent_id_tag` groups tokens
     (OCPP 1.6 3.2), `max_concurrent_sessions` None means no limit. A card of a driver (`driver_id`) belongs to
-    no business: what the driver and those who approve it say is in `card_status`, and `status` follows it.
+    no business: what the driver and those who approve it say is in `card_status`, what staff holds against it
+    in `stopped_as`, and `status` follows from both; `approver_id` is the business asked to approve it.
     """
 
     __tablename__ = "accounts_token"
@@ -136,3 +146,5 @@ class Token(Base):
     driver_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts_user.id"), index=True)
     card_status: Mapped[str | None] = mapped_column(String(10))
     label: Mapped[str | None] = mapped_column(String(80), info={"personal": True})
+    stopped_as: Mapped[str | None] = mapped_column(String(20))
+    approver_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts_backoffice.id"), index=True)

@@ -18,11 +18,15 @@ async def hash_temporary(password: str | None) -> str | None:
 
 async def add_user(session: AsyncSession, user: User, *, field: str = "email") -> User:
     """Insert a user. Raises `Conflict` when its address has an account; `field` is the input that held it."""
-    taken = Conflict(
-        f"There is an account with the e-mail address {user.email} already.",
+    async with refusing(session, {"uq_accounts_user_email": email_taken(user.email, field)}):
+        session.add(user)
+    return user
+
+
+def email_taken(email: str, field: str = "email") -> Conflict:
+    """Return the refusal of an address that has an account; `field` is the input that held it."""
+    return Conflict(
+        f"There is an account with the e-mail address {email} already.",
         code="EmailTaken",
         fields={field: "has an account already"},
     )
-    async with refusing(session, {"uq_accounts_user_email": taken}):
-        session.add(user)
-    return user

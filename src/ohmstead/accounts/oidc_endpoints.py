@@ -158,7 +158,7 @@ async def _finished(request: Request, one: Round, back: Return) -> RedirectRespo
     now = state.clock.now()
     # Used up first: a second return would spend the code again, for which a provider takes all back.
     async with database.session() as session:
-        await oidc_sign_in.use_up(session, state.settings, one, now)
+        await oidc_sign_in.use_up(session, one, now)
         provider = await get_provider(session, one.provider_id, enabled=True)
     who = await Confirmation(state.issuers, state.settings, provider, one, now).of(back)
     if one.links:

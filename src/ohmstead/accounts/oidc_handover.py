@@ -57,7 +57,7 @@ async def fetch(
     found = await session.execute(
         delete(IdentityHandover)
         .where(
-            IdentityHandover.code_hash == secret_hash(code, settings.signing_key),
+            IdentityHandover.code_hash.in_([secret_hash(code, key) for key in settings.signing_keys]),
             IdentityHandover.challenge == challenge_of(verifier),
             IdentityHandover.expires_at > now,
             purpose,

@@ -18,9 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ohmstead.accounts.audit import record, record_row, state
 from ohmstead.accounts.constraints import refusing
 from ohmstead.accounts.emails import normalise_email
-from ohmstead.accounts.models import Role, User, UserStatus
+from ohmstead.accounts.models import BUSINESS_ROLES, Role, User, UserStatus
 from ohmstead.accounts.oidc_models import Identity, IdentityProvider
-from ohmstead.accounts.oidc_roles import OF_A_BUSINESS, role_for
+from ohmstead.accounts.oidc_roles import role_for
 from ohmstead.core.acting import Acting, acting
 from ohmstead.core.errors import Conflict, Invalid, NotFound, Unauthenticated
 
@@ -163,7 +163,7 @@ async def _make(session: AsyncSession, who: Confirmed, email: str, now: datetime
         email=email,
         role=role,
         status=UserStatus.ACTIVE,
-        backoffice_id=source.backoffice_id if role in OF_A_BUSINESS else None,
+        backoffice_id=source.backoffice_id if role in BUSINESS_ROLES else None,
         operator_station_ids=[],
         name=name[:LONGEST_NAME] if isinstance(name, str) and name and "\x00" not in name else None,
         email_verified_at=now,
@@ -233,7 +233,7 @@ async def _follow_claims(session: AsyncSession, who: Confirmed, user: User) -> b
     """Give a user that its provider made the role that the provider's claims say today."""
     source = who.source
     role = role_for(source.role_rules, who.claims, allow_system_admin=source.allow_system_admin)
-    business = source.backoffice_id if role in OF_A_BUSINESS else None
+    business = source.backoffice_id if role in BUSINESS_ROLES else None
     if (user.role, user.backoffice_id) == (role, business):
         return False
     before = state(user)

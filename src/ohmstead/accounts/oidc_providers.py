@@ -7,13 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.audit import record_row, state
 from ohmstead.accounts.constraints import refusing
-from ohmstead.accounts.models import Role
+from ohmstead.accounts.models import BUSINESS_ROLES, Role
 from ohmstead.accounts.oidc_issuers import IssuerFault, Issuers
 from ohmstead.accounts.oidc_models import IdentityProvider
-from ohmstead.accounts.oidc_roles import OF_A_BUSINESS
 from ohmstead.accounts.oidc_schemas import ProviderChange, ProviderIn
 from ohmstead.accounts.passwords import derive_key
-from ohmstead.accounts.person_keys import seal, unseal
+from ohmstead.accounts.person_keys import seal, unsealed_by_any
 from ohmstead.core.config import Settings
 from ohmstead.core.errors import Conflict, DomainError, Invalid, NotFound
 
@@ -94,7 +93,7 @@ def _check(provider: IdentityProvider) -> None:
             "A rule gives SystemAdmin, which this provider may not. Set `allow_system_admin` if it shall.",
             fields={"role_rules": "gives SystemAdmin without `allow_system_admin`"},
         )
-    if roles & OF_A_BUSINESS and provider.backoffice_id is None:
+    if roles & BUSINESS_ROLES and provider.backoffice_id is None:
         raise Invalid(
             "A rule makes staff of a business: name the business by `backoffice_id`.",
             fields={"backoffice_id": "is needed"},
@@ -116,9 +115,11 @@ def _refusals() -> dict[str, DomainError]:
 
 
 def _set_secret(settings: Settings, provider: IdentityProvider, secret: str | None) -> None:
-    provider.secret = (
-        None if secret is None else seal(_key(settings.signing_key), secret.encode(), _context(provider))
-    )
+    if secret is None:
+        provider.secret = None
+        return
+    key = sealing_key(settings.signing_key)
+    provider.secret = seal(key, secret.encode(), context_of(provider.id))
 
 
 def secret_of(settings: Settings, provider: IdentityProvider) -> str | None:
@@ -128,18 +129,19 @@ def secret_of(settings: Settings, provider: IdentityProvider) -> str | None:
     """
     if provider.secret is None:
         return None
-    for key in settings.signing_keys:
-        try:
-            return unseal(_key(key), provider.secret, _context(provider)).decode()
-        except ValueError:
-            continue
-    raise IssuerFault(f"no secret of this server opens the client secret of {provider.name}: set it again")
+    keys = (sealing_key(key) for key in settings.signing_keys)
+    try:
+        return unsealed_by_any(keys, provider.secret, context_of(provider.id)).decode()
+    except ValueError as error:
+        fault = f"no secret of this server opens the client secret of {provider.name}: set it again"
+        raise IssuerFault(fault) from error
 
 
-def _key(key: str) -> bytes:
+def sealing_key(key: str) -> bytes:
+    """Return the key that encrypts the secrets of our clients, made from a secret of the server."""
     return derive_key(key, "identity-provider")
 
 
-def _context(provider: IdentityProvider) -> bytes:
+def context_of(provider_id: UUID) -> bytes:
     """Return what binds a secret to its row: moved to another one it is worth nothing."""
-    return f"identity provider {provider.id}".encode()
+    return f"identity provider {provider_id}".encode()

@@ -4,10 +4,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ohmstead.accounts.models import Role
-from ohmstead.accounts.permissions import ADMIN, STAFF
-
-OF_A_BUSINESS = STAFF - ADMIN
-"""These roles need the business that the provider names for its staff."""
 
 
 def role_for(

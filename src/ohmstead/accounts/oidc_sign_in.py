@@ -158,12 +158,15 @@ def _code_of(configuration: Configuration, back: Return) -> str:
     return back.code
 
 
-async def use_up(session: AsyncSession, settings: Settings, one: Round, now: datetime) -> None:
-    """Use a round up. Raises `RoundOver` when it was before, by whichever process."""
+async def use_up(session: AsyncSession, one: Round, now: datetime) -> None:
+    """Use a round up. Raises `RoundOver` when it was before, by whichever process.
+
+    Its own key makes the hash: that stays the same when the secret of the server is changed meanwhile.
+    """
     await session.execute(delete(UsedSignIn).where(UsedSignIn.expires_at < now))
     used = await session.execute(
         insert(UsedSignIn)
-        .values(state_hash=secret_hash(one.state, settings.signing_key), expires_at=one.begun_at + LIFETIME)
+        .values(state_hash=secret_hash(one.state, one.key), expires_at=one.begun_at + LIFETIME)
         .on_conflict_do_nothing()
         .returning(UsedSignIn.state_hash)
     )

@@ -9,14 +9,16 @@ from sqlalchemy import any_, false, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.audit import record
-from ohmstead.accounts.business_stations import strange_stations
+from ohmstead.accounts.business_stations import require_own_stations
 from ohmstead.accounts.invites import invite
 from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role, User, UserStatus
 from ohmstead.accounts.new_users import add_user
 from ohmstead.accounts.principal import Principal
+from ohmstead.accounts.refresh_tokens import end_sessions
 from ohmstead.core.config import Settings
 from ohmstead.core.errors import Forbidden, Invalid, NotFound
 from ohmstead.core.paging import Order, Paging, Slice, containing, text_key, time_key, uuid_key
+from ohmstead.mail.service import send_mail
 
 ORDER = Order(
     keys={"email": text_key(User.email), "created_at": time_key(User.created_at)},
@@ -40,6 +42,7 @@ async def create_operator(
 ) -> User:
     """Make an operator, with a temporary password or (without its hash) by an invitation that is mailed.
 
+    Of a temporary password nothing is mailed but that there is an account: whoever gave it tells it.
     Raises `Forbidden` for another business, `Invalid` for a business or stations that there are not,
     `Conflict` when the address has an account.
     """
@@ -70,6 +73,17 @@ async def create_operator(
     )
     if password_hash is None:
         await invite(session, settings, user, now, invited_by=business.name)
+    else:
+        await send_mail(
+            session,
+            settings,
+            to=user.email,
+            template="operator_created",
+            name=user.name or "",
+            business=business.name,
+            email=user.email,
+            url=f"{settings.public_url}/sign-in",
+        )
     return user
 
 
@@ -103,7 +117,12 @@ async def find_operator(
 
 
 async def change_operator(
-    session: AsyncSession, principal: Principal, user_id: UUID, changes: Mapping[str, Any]
+    session: AsyncSession,
+    principal: Principal,
+    user_id: UUID,
+    changes: Mapping[str, Any],
+    *,
+    reason: str | None = None,
 ) -> tuple[User, bool]:
     """Change `name`, `phone`, `station_ids`, `backoffice_id`. Returns the operator, and if its rights differ.
 
@@ -134,6 +153,7 @@ async def change_operator(
             entity_id=user.id,
             before=before,
             after=after,
+            reason=reason,
             person_id=user.id,
             personal={"before": personal, "after": told} if told != personal else None,
             backoffice_id=user.backoffice_id,
@@ -142,15 +162,24 @@ async def change_operator(
 
 
 async def set_operator_status(
-    session: AsyncSession, principal: Principal, user_id: UUID, status: UserStatus
+    session: AsyncSession,
+    principal: Principal,
+    user_id: UUID,
+    status: UserStatus,
+    *,
+    reason: str | None = None,
 ) -> tuple[User, bool]:
-    """Let an operator act or not; return it and whether that is different now. Raises `NotFound`."""
+    """Let an operator act or not; return it and whether that is different now. Raises `NotFound`.
+
+    It is signed out everywhere by both: what it had before it was disabled opens nothing ever after.
+    """
     user = await find_operator(session, principal, user_id, locked=True)
     before = user.status
     if before == status:
         return user, False
     user.status = status
     await session.flush()
+    await end_sessions(session, user.id)
     await record(
         session,
         "operator.enabled" if status is UserStatus.ACTIVE else "operator.disabled",
@@ -158,9 +187,41 @@ async def set_operator_status(
         entity_id=user.id,
         before={"status": before},
         after={"status": status},
+        reason=reason,
+        person_id=user.id,
         backoffice_id=user.backoffice_id,
     )
     return user, True
+
+
+async def leave_station(session: AsyncSession, station_id: UUID) -> list[UUID]:
+    """Take a station that its business has no more from all who work there; return who they are.
+
+    To be called once the station's row is changed: until the commit nobody else can come to work there.
+    """
+    query = (
+        select(User)
+        .where(any_(User.operator_station_ids) == station_id)
+        .order_by(User.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    users = (await session.execute(query)).scalars().all()
+    for user in users:
+        before = _told(user)
+        user.operator_station_ids = [one for one in user.operator_station_ids if one != station_id]
+        await record(
+            session,
+            "operator.updated",
+            entity="user",
+            entity_id=user.id,
+            before=before,
+            after=_told(user),
+            person_id=user.id,
+            backoffice_id=user.backoffice_id,
+        )
+    await session.flush()
+    return [user.id for user in users]
 
 
 def _visible(principal: Principal) -> Any:
@@ -188,13 +249,8 @@ async def _stations_of(
     session: AsyncSession, backoffice_id: UUID | None, station_ids: Iterable[UUID]
 ) -> list[UUID]:
     wanted = list(dict.fromkeys(station_ids))
-    strange = await strange_stations(session, backoffice_id, wanted)
-    if strange:
-        names = ", ".join(map(str, strange[:5]))
-        raise Invalid(
-            "An operator works at stations of its own business.",
-            fields={"stationIds": f"are no stations of this business: {names}"},
-        )
+    rule = "An operator works at stations of its own business."
+    await require_own_stations(session, backoffice_id, wanted, field="stationIds", rule=rule)
     return wanted
 
 

@@ -8,9 +8,16 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from ohmstead.accounts import operators as service
 from ohmstead.accounts.access import Caller
 from ohmstead.accounts.invites import invite
+from ohmstead.accounts.limits import Subject, limited_caller
 from ohmstead.accounts.models import UserStatus
 from ohmstead.accounts.new_users import hash_temporary
-from ohmstead.accounts.operators_schemas import OperatorChange, OperatorIn, OperatorOut, operator_of
+from ohmstead.accounts.operators_schemas import (
+    OperatorChange,
+    OperatorIn,
+    OperatorOut,
+    OperatorReason,
+    operator_of,
+)
 from ohmstead.accounts.users_endpoints import RightsChanged
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.openapi import refuses
@@ -26,6 +33,7 @@ OperatorId = Annotated[UUID, Path(description="The id of an operator.")]
     status_code=201,
     response_model=OperatorOut,
     responses=refuses(409, "The e-mail address has an account."),
+    dependencies=[limited_caller(Subject.INVITATION)],
 )
 async def create_operator(
     body: OperatorIn, request: Request, session: UnitOfWork, principal: Caller, now: Now
@@ -92,7 +100,8 @@ async def change_operator(
     It holds from the operator's next request on, and its live connections end at once.
     """
     changes = body.model_dump(exclude_unset=True)
-    user, rights = await service.change_operator(session, principal, operator_id, changes)
+    reason = changes.pop("reason", None)
+    user, rights = await service.change_operator(session, principal, operator_id, changes, reason=reason)
     if rights:
         changed.add(user.id)
     return operator_of(user)
@@ -100,25 +109,36 @@ async def change_operator(
 
 @router.put("/{operator_id}/disable", response_model=OperatorOut)
 async def disable_operator(
-    *, changed: RightsChanged, session: UnitOfWork, principal: Caller, operator_id: OperatorId
+    *,
+    changed: RightsChanged,
+    session: UnitOfWork,
+    principal: Caller,
+    operator_id: OperatorId,
+    body: OperatorReason | None = None,
 ) -> OperatorOut:
     """Keep an operator from acting and from signing in, from now on."""
-    return await _set_status(changed, session, principal, operator_id, UserStatus.DEACTIVATED)
+    return await _set_status(changed, session, principal, (operator_id, UserStatus.DEACTIVATED), body)
 
 
 @router.put("/{operator_id}/enable", response_model=OperatorOut)
 async def enable_operator(
-    *, changed: RightsChanged, session: UnitOfWork, principal: Caller, operator_id: OperatorId
+    *,
+    changed: RightsChanged,
+    session: UnitOfWork,
+    principal: Caller,
+    operator_id: OperatorId,
+    body: OperatorReason | None = None,
 ) -> OperatorOut:
     """Let a disabled operator act again."""
-    return await _set_status(changed, session, principal, operator_id, UserStatus.ACTIVE)
+    return await _set_status(changed, session, principal, (operator_id, UserStatus.ACTIVE), body)
 
 
 @router.post(
     "/{operator_id}/invite",
     status_code=202,
     response_model=OperatorOut,
-    responses=refuses(409, "The operator has a password."),
+    responses=refuses(409, "The operator has a password, or is disabled."),
+    dependencies=[limited_caller(Subject.INVITATION)],
 )
 async def invite_operator_again(
     request: Request, session: UnitOfWork, principal: Caller, now: Now, operator_id: OperatorId
@@ -130,9 +150,14 @@ async def invite_operator_again(
 
 
 async def _set_status(
-    changed: set[UUID], session: UnitOfWork, principal: Caller, operator_id: UUID, status: UserStatus
+    changed: set[UUID],
+    session: UnitOfWork,
+    principal: Caller,
+    wanted: tuple[UUID, UserStatus],
+    body: OperatorReason | None,
 ) -> OperatorOut:
-    user, rights = await service.set_operator_status(session, principal, operator_id, status)
+    reason = None if body is None else body.reason
+    user, rights = await service.set_operator_status(session, principal, *wanted, reason=reason)
     if rights:
         changed.add(user.id)
     return operator_of(user)

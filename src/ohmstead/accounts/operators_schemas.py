@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from ohmstead.accounts.models import User, UserStatus
 from ohmstead.accounts.schemas import CamelSchema, Password, not_null
-from ohmstead.accounts.texts import Email, Name, Phone
+from ohmstead.accounts.texts import Email, Name, Phone, Reason
 from ohmstead.core.http import UtcTime
 
 StationIds = Annotated[list[UUID], Field(max_length=1000)]
@@ -39,8 +39,15 @@ class OperatorChange(CamelSchema):
     backoffice_id: UUID | None = Field(
         None, description="Another business (SystemAdmin only); the stations of the old one are left."
     )
+    reason: Reason | None = Field(None, description="Why; kept in the audit trail.")
 
     _keep = field_validator("station_ids", "backoffice_id", mode="before")(not_null)
+
+
+class OperatorReason(CamelSchema):
+    """Why an operator is disabled or enabled; kept in the audit trail."""
+
+    reason: Reason | None = None
 
 
 class OperatorOut(CamelSchema):

@@ -6,19 +6,19 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ohmstead.accounts import mailed_tokens, passwords
+from ohmstead.accounts import lockout, mailed_tokens, passwords
 from ohmstead.accounts.audit import record
+from ohmstead.accounts.businesses_requests import undecided_or_rejected
 from ohmstead.accounts.emails import normalise_email
-from ohmstead.accounts.lockout import SignInAttempts
 from ohmstead.accounts.mailed_tokens import Purpose
 from ohmstead.accounts.models import User, UserStatus
-from ohmstead.accounts.password_rule import hash_new_password
+from ohmstead.accounts.password_rule import hash_new_password, told_of
 from ohmstead.accounts.principal import Principal
 from ohmstead.accounts.refresh_tokens import end_sessions
 from ohmstead.accounts.sign_in import load
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
-from ohmstead.core.errors import DomainError, Invalid, Unavailable
+from ohmstead.core.errors import Conflict, DomainError, Invalid, Unavailable
 from ohmstead.core.http import utc_z
 from ohmstead.core.jobs import defer
 from ohmstead.mail.service import send_mail
@@ -31,38 +31,42 @@ class WrongPassword(DomainError):
 
     code = "WrongPassword"
 
-    def __init__(self) -> None:
-        super().__init__("The present password is wrong.", fields={"current": "is wrong"})
+    def __init__(self, field: str = "password") -> None:
+        super().__init__("The present password is wrong.", fields={field: "is wrong"})
 
 
 async def check_password(
     database: Database,
-    attempts: SignInAttempts,
+    settings: Settings,
     principal: Principal,
     password: str | None,
     *,
     address: str,
     now: datetime,
+    field: str = "password",
 ) -> User:
     """Check the present password of who is signed in, and return its user; without a password there is none.
 
-    Guesses are counted with those of the sign-in. No connection is held while the password waits. Raises
-    `WrongPassword`, `TooManyAttempts`, `Unavailable`.
+    Guesses are counted with those of the sign-in by its e-mail address. No connection is held while the
+    password waits. Raises `WrongPassword` (`field` is the input that held it), `TooManyAttempts`,
+    `Unavailable`.
     """
     async with database.session() as session:
         user = (await session.execute(select(User).where(User.id == principal.user_id))).scalar_one()
-    if user.password_hash is None:
-        return user
-    counted = str(user.id)
-    attempts.begin(counted, address, now)
+        if user.password_hash is None:
+            return user
+        pair = lockout.pair_of(settings, user.email.lower(), address)
+        await lockout.begin(session, pair, now)
     try:
         right = await passwords.verify(password or "", user.password_hash)
     except Unavailable:
-        attempts.take_back(counted, address, now)
+        async with database.session() as session:
+            await lockout.take_back(session, pair, now)
         raise
     if not right:
-        raise WrongPassword
-    attempts.succeeded(counted, address)
+        raise WrongPassword(field)
+    async with database.session() as session:
+        await lockout.succeeded(session, pair)
     return user
 
 
@@ -71,32 +75,56 @@ async def change_password(
 ) -> None:
     """Give a user, who has proved itself, another password; every session but `keep` ends.
 
-    Raises `Invalid` for one that is weak or the same, `WrongPassword` when it was changed meanwhile.
+    Who has none proves itself by a mailed link instead (`Conflict`): else whoever has a token for some
+    minutes could sign in for ever. Raises `Invalid` for one that is weak or the same, `WrongPassword` when it
+    was changed meanwhile.
     """
+    if user.password_hash is None:
+        raise Conflict(
+            "Your account has no password yet. Have a link to choose one mailed:"
+            " POST /api/auth/password-reset.",
+            code="NoPassword",
+        )
     if await passwords.verify(new, user.password_hash):
         raise Invalid("The new password is the old one.", fields={"new": "is the old one"})
-    hashed = await hash_new_password(new, user.email, user.name)
+    async with database.session() as session:
+        known = await told_of(session, user)
+    hashed = await hash_new_password(new, *known, field="new")
     async with database.session() as session:
         fresh, _, _ = await load(session, user.id)
         if fresh.password_hash != user.password_hash:
-            raise WrongPassword
+            raise WrongPassword("current")
         await _set(session, settings, fresh, hashed, keep=keep, now=now)
 
 
 async def ask_for_link(session: AsyncSession, email: str) -> None:
-    """Have a link to a new password mailed, if there is such an account: the same work is done if not."""
+    """Have a link to a new password mailed, if there is such an account: the same work is done if not.
+
+    Where there is none yet because its business waits for approval or was rejected, that is mailed instead.
+    """
     try:
         address = normalise_email(email)
     except Invalid:
         address = ""
     user_id = await session.scalar(select(User.id).where(func.lower(User.email) == address))
-    await defer(session, SEND_LINK, user_id=str(user_id) if user_id else None)
+    business_id = await undecided_or_rejected(session, address)
+    await defer(
+        session,
+        SEND_LINK,
+        user_id=str(user_id) if user_id else None,
+        backoffice_id=str(business_id) if business_id and not user_id else None,
+    )
 
 
 async def send_link(session: AsyncSession, settings: Settings, user_id: UUID, now: datetime) -> None:
-    """Mail a user a link to choose a new password; one that was sent before is void."""
+    """Mail a user a link to choose a new password; one that was sent before is void.
+
+    Who may not sign in gets none, nor does who is deactivated and has no password: it may have been erased.
+    """
     user = await session.get(User, user_id)
-    if user is None or user.status != UserStatus.ACTIVE:
+    if user is None or user.shut_out:
+        return
+    if user.status != UserStatus.ACTIVE and user.password_hash is None:
         return
     made = await mailed_tokens.make(session, settings, user, Purpose.PASSWORD_RESET, now)
     await send_mail(
@@ -125,7 +153,8 @@ async def reset_password(
     """
     async with database.session() as session:
         _, user = await mailed_tokens.look(session, settings, Purpose.PASSWORD_RESET, token, now)
-    hashed = await hash_new_password(password, user.email, user.name)
+        known = await told_of(session, user)
+    hashed = await hash_new_password(password, *known)
     async with database.session() as session:
         user = await mailed_tokens.use(session, settings, Purpose.PASSWORD_RESET, token, now)
         user.email_verified_at = user.email_verified_at or now
@@ -142,6 +171,8 @@ async def _set(
         session.flush()
     )  # first: a sign-in with the old password that is just at work ends before, or sees it
     await end_sessions(session, user.id, but=keep)
+    # Whoever knew the old password may have asked for another address.
+    await mailed_tokens.void(session, user.id, Purpose.CHANGE_EMAIL)
     await send_mail(
         session,
         settings,

@@ -2,13 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Path, Request
 
 from ohmstead.accounts import password_change
 from ohmstead.accounts.access import Caller
-from ohmstead.accounts.endpoints import sign_in_attempts
 from ohmstead.accounts.limits import Subject, limited
-from ohmstead.accounts.lockout import SignInAttempts
 from ohmstead.accounts.sign_in_schemas import Asked, ForgottenPassword, NewPassword, PasswordChange
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.openapi import refuses
@@ -17,20 +15,19 @@ router = APIRouter(prefix="/api/auth", tags=["Auth"])
 
 
 @router.put(
-    "/password", status_code=204, responses=refuses(429, "Too many wrong passwords; see `Retry-After`.")
+    "/password",
+    status_code=204,
+    responses={
+        **refuses(409, "The account has no password: have a link to choose one mailed."),
+        **refuses(429, "Too many wrong passwords; see `Retry-After`."),
+    },
 )
-async def change_password(
-    body: PasswordChange,
-    request: Request,
-    principal: Caller,
-    now: Now,
-    attempts: Annotated[SignInAttempts, Depends(sign_in_attempts)],
-) -> None:
+async def change_password(body: PasswordChange, request: Request, principal: Caller, now: Now) -> None:
     """Change the own password. Every other device is signed out, and a mail tells of it."""
     state = request.app.state
     address = request.client.host if request.client else ""
     user = await password_change.check_password(
-        state.database, attempts, principal, body.current, address=address, now=now
+        state.database, state.settings, principal, body.current, address=address, now=now, field="current"
     )
     await password_change.change_password(
         state.database, state.settings, user, body.new, keep=principal.session_id, now=now

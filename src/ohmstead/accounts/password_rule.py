@@ -7,8 +7,11 @@ is.
 import re
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncSession
 from zxcvbn import zxcvbn  # type: ignore[import-untyped] # the package carries no types
 
+from ohmstead.accounts.drivers_queries import nic_of
+from ohmstead.accounts.models import User
 from ohmstead.accounts.passwords import HashingThread, hash_password
 from ohmstead.core.errors import Invalid
 
@@ -22,20 +25,26 @@ WORDS_AT_MOST = 20
 _estimating = HashingThread(limit=16)
 
 
-async def hash_new_password(password: str, *about: str | None) -> str:
+async def told_of(session: AsyncSession, user: User) -> tuple[str | None, ...]:
+    """Return what is known of a user that its password may not be made of: e-mail, name, NIC."""
+    return user.email, user.name, await nic_of(session, user.id)
+
+
+async def hash_new_password(password: str, *about: str | None, field: str = "password") -> str:
     """Check a password that somebody chose, and return its hash.
 
-    `about` is what is known of its owner (e-mail, name, NIC): a password made of that is weak. Raises
-    `Invalid` for a weak one, with what to do, and `Unavailable` when too many are waiting.
+    `about` is what is known of its owner (e-mail, name, NIC): a password made of that is weak; `field` is the
+    input that held it. Raises `Invalid` for a weak one, with what to do, and `Unavailable` when too many are
+    waiting.
     """
     if len(password) < AT_LEAST:
-        raise _refused(f"needs at least {AT_LEAST} characters")
+        raise _refused(f"needs at least {AT_LEAST} characters", field)
     texts = [text for text in about if text]
     words = [word for text in texts for word in re.split(r"\W+", text.partition("@")[0]) if len(word) > 2]
     known = [*texts, *words][:WORDS_AT_MOST]
     fault = await _estimating.run(lambda: _fault(password[:LOOKED_AT], known))
     if fault is not None:
-        raise _refused(fault)
+        raise _refused(fault, field)
     return await hash_password(password)
 
 
@@ -49,5 +58,5 @@ def _fault(password: str, known: list[str]) -> str | None:
     return " ".join(["is easily guessed.", *(one.rstrip(".") + "." for one in said if one)])
 
 
-def _refused(fault: str) -> Invalid:
-    return Invalid(f"The password {fault}", code="WeakPassword", fields={"password": fault})
+def _refused(fault: str, field: str) -> Invalid:
+    return Invalid(f"The password {fault}", code="WeakPassword", fields={field: fault})

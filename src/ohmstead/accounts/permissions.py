@@ -52,7 +52,7 @@ PERMISSIONS: dict[str, Permission] = {
     "health": Permission(
         "See whether the server is at work (`/metrics` by its own token)",
         ANONYMOUS,
-        _of("GET /health", "GET /health/ready", "GET /metrics"),
+        _of("GET,HEAD /health", "GET,HEAD /health/ready", "GET /metrics"),
     ),
     "documentation": Permission(
         "Read the description of the API",
@@ -64,6 +64,21 @@ PERMISSIONS: dict[str, Permission] = {
             "GET /docs/icon.svg",
             "GET /docs/swagger-ui.css",
             "GET /docs/swagger-ui-bundle.js",
+        ),
+    ),
+    "pages": Permission(
+        "Open the pages that mails and stickers lead to, and use their links",
+        ANONYMOUS,
+        _of(
+            "GET,HEAD /",
+            "GET,HEAD /sign-in",
+            "GET,HEAD /c/{charger_id}/{connector}",
+            "GET,HEAD,POST /reset-password",
+            "GET,HEAD,POST /verify-email",
+            "GET,HEAD,POST /invite/{token:path}",
+            "GET,HEAD,POST /reset-password/{token:path}",
+            "GET,HEAD,POST /verify-email/{token:path}",
+            "GET,HEAD,POST /change-email/{token:path}",
         ),
     ),
     "sign-in": Permission(
@@ -146,14 +161,27 @@ PERMISSIONS: dict[str, Permission] = {
     ),
     "drivers:register": Permission("Register as a driver", ANONYMOUS, _of("POST /api/evowner")),
     "email:verify": Permission(
-        "Verify an e-mail address, by the link that was mailed",
+        "Verify an e-mail address, or change to it, by the link that was mailed",
         ANONYMOUS,
-        _of("POST /api/auth/verify-email", "POST /api/auth/verify-email/resend"),
+        _of(
+            "POST /api/auth/verify-email",
+            "POST /api/auth/verify-email/resend",
+            "POST /api/auth/email/confirm",
+        ),
     ),
+    "email:change": Permission("Ask for another e-mail address", EVERYBODY, _of("POST /api/auth/email")),
     "drivers:profile": Permission(
-        "See, change and deactivate a driver: itself, and a Backoffice those that charged with it",
+        "See and deactivate a driver: itself, and a Backoffice those that charged with it",
         MANAGERS | {Role.EV_OWNER},
-        _of("GET,PUT /api/evowner/{nic}", "PUT /api/evowner/{nic}/deactivate"),
+        _of("GET /api/evowner/{nic}", "PUT /api/evowner/{nic}/deactivate"),
+    ),
+    "drivers:change": Permission(
+        "Change the profile of a driver: its own", ADMIN | {Role.EV_OWNER}, _of("PUT /api/evowner/{nic}")
+    ),
+    "drivers:sessions": Permission(
+        "See what a driver has charged: its own, and a Backoffice what was charged with it",
+        MANAGERS | {Role.EV_OWNER},
+        _of("GET /api/evowner/{nic}/sessions"),
     ),
     "drivers:reactivate": Permission(
         "Reactivate drivers", MANAGERS, _of("PUT /api/evowner/{nic}/reactivate")
@@ -204,6 +232,9 @@ PERMISSIONS: dict[str, Permission] = {
     "businesses:read": Permission(
         "See a business, a Backoffice its own", MANAGERS, _of("GET /api/backoffice/{backoffice_id}")
     ),
+    "businesses:change": Permission(
+        "Change a business, a Backoffice its own", MANAGERS, _of("PUT /api/backoffice/{backoffice_id}")
+    ),
     "operators:manage": Permission(
         "See, make, change and disable operators",
         MANAGERS,
@@ -216,7 +247,7 @@ PERMISSIONS: dict[str, Permission] = {
         ),
     ),
     "businesses:manage": Permission(
-        "See, make and change businesses",
+        "See and make businesses",
         ADMIN,
         _of("GET,POST /api/admin/backoffices", "GET /api/admin/backoffices/{backoffice_id}"),
     ),

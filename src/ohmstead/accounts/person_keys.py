@@ -5,10 +5,12 @@ the server's secret. Erasure deletes the key.
 """
 
 import secrets
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
 import orjson
+import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -18,8 +20,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.audit_models import PersonKey
+from ohmstead.core.errors import DomainError, Kind
 
 NONCE = 12
+
+logger = structlog.stdlib.get_logger(__name__)
 
 
 def wrapping_key(secret: str) -> bytes:
@@ -43,6 +48,44 @@ def unseal(key: bytes, sealed: bytes, context: bytes) -> bytes:
         raise ValueError("this was encrypted with another key, or has been changed") from error
 
 
+def unsealed_by_any(keys: Iterable[bytes], sealed: bytes, context: bytes) -> bytes:
+    """Decrypt with the one of some keys that fits. Raises `ValueError` when none does."""
+    for key in keys:
+        try:
+            return unseal(key, sealed, context)
+        except ValueError:
+            continue
+    raise ValueError("this was encrypted with a key that is not at hand, or has been changed")
+
+
+def sealed_anew(keys: Sequence[bytes], sealed: bytes, context: bytes) -> bytes | None:
+    """Encrypt with the first of some keys what another of them opens.
+
+    None when there is nothing to do: the first one opens it, or none does.
+    """
+    try:
+        unseal(keys[0], sealed, context)
+    except ValueError:
+        try:
+            return seal(keys[0], unsealed_by_any(keys[1:], sealed, context), context)
+        except ValueError:
+            return None
+    return None
+
+
+class SecretKeyMissing(DomainError):
+    """The key of a person was encrypted with a secret of the server that it has no more."""
+
+    HINT = "Set OHMSTEAD_SECRET_KEY_PREVIOUS to the secret key that was there before."
+    kind = Kind.UNAVAILABLE
+    code = "SecretKeyMissing"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This server was given another secret key, and lacks the one before. Tell whoever runs it."
+        )
+
+
 class PersonKeys:
     """Finds and makes keys. `server_secrets` are those in use, the one for new keys first."""
 
@@ -60,22 +103,28 @@ class PersonKeys:
             wrapped = await session.scalar(select(PersonKey.wrapped).where(PersonKey.person_id == person_id))
         if wrapped is None:
             raise LookupError("the key of this person vanished while it was made")
-        return self._unwrapped(person_id, wrapped)
+        key = self._unwrapped(person_id, wrapped)
+        if key is None:
+            raise SecretKeyMissing
+        return key
 
     async def known(self, session: AsyncSession, person_ids: set[UUID]) -> dict[UUID, bytes]:
-        """Return the keys that there are of these persons; who was erased has none."""
+        """Return the keys that there are of these persons; who was erased has none.
+
+        One that no secret of this server opens is left out, and the log tells of it.
+        """
         rows = await session.execute(
             select(PersonKey.person_id, PersonKey.wrapped).where(PersonKey.person_id.in_(person_ids))
         )
-        return {person_id: self._unwrapped(person_id, wrapped) for person_id, wrapped in rows}
+        found = {person_id: self._unwrapped(person_id, wrapped) for person_id, wrapped in rows}
+        return {person_id: key for person_id, key in found.items() if key is not None}
 
-    def _unwrapped(self, person_id: UUID, wrapped: bytes) -> bytes:
-        for key in self._wrapping:
-            try:
-                return unseal(key, wrapped, person_id.bytes)
-            except ValueError:
-                continue
-        raise ValueError("no secret of this server opens the key of this person")
+    def _unwrapped(self, person_id: UUID, wrapped: bytes) -> bytes | None:
+        try:
+            return unsealed_by_any(self._wrapping, wrapped, person_id.bytes)
+        except ValueError:
+            logger.error("secret_key.missing", user_id=str(person_id), hint=SecretKeyMissing.HINT)
+            return None
 
     async def encrypt(self, session: AsyncSession, person_id: UUID, values: dict[str, Any]) -> bytes:
         """Encrypt what is said about a person."""

@@ -1,50 +1,90 @@
 """What is kept about a person: each domain contributes its part to exports and to erasure.
 
 Erasure keeps the books: sessions and their sums stay, under a name that leads to nobody. The pseudonym of a
-tag comes from the id of its row, so that a job which is run twice makes the same. Tags, the e-mail address,
-the national identity card and the telephone number are taken out wherever texts hold them.
+tag comes from the id of its row, so that a job which is run twice makes the same.
+
+Only rows that are the person's are touched. The text of a tag is not enough to tell: others may have the same
+one, see `Person.pseudonyms`.
 """
 
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import orjson
-from sqlalchemy import Text, cast, func, select, text, update
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Row, Select, func, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from ohmstead.accounts.drivers_models import Driver
+from ohmstead.accounts.audit_endpoints import readable
+from ohmstead.accounts.audit_models import AuditEntry
 from ohmstead.accounts.models import Token, User
 from ohmstead.core.clock import Clock
 from ohmstead.core.db import Database
 from ohmstead.core.errors import NotFound
 
-GONE = "erased"
-LONG_ENOUGH = 6
-"""Shorter texts are no more than a number or a word: they are replaced only where they stand alone."""
 PATIENCE = "10min"
 """A statement over a whole table may take so long."""
+CHUNK = 500
+"""Rows of one unit of work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A tag of a person, and since when it has it; `others` are businesses with a tag of the same text."""
+
+    id: UUID
+    id_tag: str
+    since: datetime
+    others: frozenset[UUID] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Whose data it is, as known before anything is erased. `tags` are its cards, by their ids."""
+    """Whose data it is, as known before anything is erased.
+
+    `since` is when its account began. `former_emails` are addresses that it had, and that nobody has now.
+    """
 
     user_id: UUID
+    since: datetime
     email: str
-    nic: str | None
-    phone: str | None
-    tags: dict[UUID, str]
+    cards: tuple[Card, ...] = ()
+    former_emails: tuple[str, ...] = ()
 
     @property
-    def needles(self) -> list[tuple[str, str]]:
-        """What is looked for in texts, and what is put in its place."""
-        told = [(tag, pseudonym(token_id)) for token_id, tag in self.tags.items()]
-        return told + [(one, GONE) for one in (self.email, self.nic, self.phone) if one]
+    def emails(self) -> tuple[str, ...]:
+        """Every address that it has or had."""
+        return (self.email, *self.former_emails)
+
+    @property
+    def card_ids(self) -> list[UUID]:
+        """The ids of its cards, as sessions name them."""
+        return [card.id for card in self.cards]
+
+    @property
+    def tags(self) -> list[str]:
+        """The texts of its cards."""
+        return [card.id_tag for card in self.cards]
+
+    def pseudonyms(
+        self, backoffice_id: UUID | None, at: datetime | None = None, *, known: bool = True
+    ) -> dict[str, str]:
+        """Return which tags (in small letters) are the person's at the chargers of a business, and their new
+        names.
+
+        A tag that the business has itself is the business's there, as when it is presented. What was told
+        before (`at`) the person had the card is somebody else's. Whose a charger is that is there no more
+        (not `known`) nobody can tell: there it counts when any business has the tag.
+        """
+        return {
+            card.id_tag.lower(): pseudonym(card.id)
+            for card in self.cards
+            if backoffice_id not in card.others
+            and (known or not card.others)
+            and (at is None or at >= card.since)
+        }
 
 
 Rows = AsyncIterator[dict[str, Any]]
@@ -95,73 +135,82 @@ def erased_email(user_id: UUID) -> str:
 
 async def find_person(session: AsyncSession, user_id: UUID) -> Person:
     """Return what is to be looked for. Raises `NotFound`."""
-    query = select(User, Driver.nic).outerjoin(Driver, Driver.user_id == User.id).where(User.id == user_id)
-    row = (await session.execute(query)).one_or_none()
-    if row is None:
+    user = await session.get(User, user_id)
+    if user is None:
         raise NotFound("There is no such user.")
-    user, nic = row
-    cards = await session.execute(select(Token.id, Token.id_tag).where(Token.driver_id == user_id))
-    return Person(user_id, user.email, nic, user.phone, {card.id: card.id_tag for card in cards})
+    cards = await _cards(session, user_id)
+    return Person(user_id, user.created_at, user.email, cards, await former_emails(session, user_id))
 
 
-# --- erasing
+async def _cards(session: AsyncSession, user_id: UUID) -> tuple[Card, ...]:
+    own = (await session.scalars(select(Token).where(Token.driver_id == user_id).order_by(Token.id))).all()
+    query = select(func.lower(Token.id_tag), Token.backoffice_id).where(
+        func.lower(Token.id_tag).in_([card.id_tag.lower() for card in own]), Token.backoffice_id.is_not(None)
+    )
+    taken: dict[str, set[UUID]] = {}
+    for text_, business in await session.execute(query):
+        taken.setdefault(text_, set()).add(business)
+    return tuple(
+        Card(card.id, card.id_tag, card.created_at, frozenset(taken.get(card.id_tag.lower(), ())))
+        for card in own
+    )
 
 
-def erasing(*columns: InstrumentedAttribute[Any], frames: Sequence[InstrumentedAttribute[Any]] = ()) -> Erase:
-    """Return how a domain erases by taking the person out of columns of texts and JSON.
+async def former_emails(session: AsyncSession, user_id: UUID) -> tuple[str, ...]:
+    """Return the addresses that a user had, as the audit trail tells them, and that nobody has now."""
+    query = select(AuditEntry).where(
+        AuditEntry.person_id == user_id, AuditEntry.action.in_(("user.email_changed", "user.updated"))
+    )
+    shown = await readable(session, list(await session.scalars(query)))
+    had = {one.personal["before"].get("email") for one in shown if one.personal and "before" in one.personal}
+    had.discard(None)
+    held = await session.scalars(select(User.email).where(User.email.in_(had)))
+    return tuple(sorted(had - set(held)))
 
-    `frames` are those that hold messages of OCPP as they were sent.
+
+# --- going through tables
+
+Query = Select[*tuple[Any, ...]]
+Found = Row[*tuple[Any, ...]]
+Key = Sequence[InstrumentedAttribute[Any]]
+
+
+async def change_each(database: Database, query: Query, key: Key, change: Callable[[Found], None]) -> None:
+    """Change the rows that a query finds, some in each unit of work. The first of a row is what is locked.
+
+    `key` are the columns that order them.
     """
-
-    async def erase(database: Database, person: Person, _: Clock) -> None:
-        for one in (*columns, *frames):
-            async with database.session() as session:
-                await take_out(session, person, one, as_sent=one in frames)
-
-    return erase
-
-
-async def take_out(
-    session: AsyncSession, person: Person, one: InstrumentedAttribute[Any], *where: Any, as_sent: bool = False
-) -> None:
-    """Replace what tells of a person in a column of texts or of JSON; `where` narrows the rows."""
-    await session.execute(text(f"SET LOCAL statement_timeout = '{PATIENCE}'"))
-    for needle, instead in person.needles:
-        for fits, new in _replacements(one, needle, instead, as_sent=as_sent):
-            statement = update(one.class_).where(fits, *where).values({one: new})
-            await session.execute(statement.execution_options(synchronize_session=False))
+    last: tuple[Any, ...] | None = None
+    while True:
+        async with database.session() as session:
+            chosen = _next(query, key, last).with_for_update(of=key[0].class_)
+            await session.execute(text(f"SET LOCAL statement_timeout = '{PATIENCE}'"))
+            rows = (await session.execute(chosen)).all()
+            for row in rows:
+                last = tuple(getattr(row[0], column.key) for column in key)
+                change(row)
+        if len(rows) < CHUNK:
+            return
 
 
-def _replacements(
-    one: InstrumentedAttribute[Any], needle: str, instead: str, *, as_sent: bool
-) -> Iterator[tuple[Any, Any]]:
-    """Give the conditions under which a column holds a text, and what it becomes then."""
-    is_json, short = isinstance(one.type, JSONB), len(needle) < LONG_ENOUGH
-    if short and not is_json and not as_sent:
-        yield func.lower(one) == needle.lower(), instead
-        return
-    value = cast(one, Text) if is_json else one
-    pattern, instead = _pattern(needle, instead, short=short, as_sent=as_sent)
-    new: Any = func.regexp_replace(value, pattern, instead, "gi")
-    if is_json:
-        new = cast(new, JSONB)
-    elif getattr(one.type, "length", None) is not None:
-        new = func.left(new, one.type.length)
-    yield value.op("~*")(pattern), new
+async def each(database: Database, query: Query, key: Key) -> AsyncIterator[Found]:
+    """Give the rows that a query finds, in the order of `key`; no unit of work is open meanwhile."""
+    last: tuple[Any, ...] | None = None
+    while True:
+        async with database.session() as session:
+            await session.execute(text(f"SET LOCAL statement_timeout = '{PATIENCE}'"))
+            rows = (await session.execute(_next(query, key, last))).all()
+        for row in rows:
+            last = tuple(getattr(row[0], column.key) for column in key)
+            yield row
+        if len(rows) < CHUNK:
+            return
 
 
-def _pattern(needle: str, instead: str, *, short: bool, as_sent: bool) -> tuple[str, str]:
-    """Return the regular expression (PostgreSQL 9.7.3) of a text within texts, and what takes its place.
-
-    A tag that is a mere number or word (`Accepted`) may be something else in a message: there it is replaced
-    where a member says that it is a tag.
-    """
-    written = re.sub(r"([^\w])", r"\\\1", orjson.dumps(needle).decode()[1:-1])
-    if as_sent and instead != GONE and (needle.isdigit() or needle.isalpha()):
-        return rf'("\w*tag\w*"\s*:\s*"){written}(?=")', rf"\1{instead}"
-    if short:
-        return f'"{written}"', f'"{instead}"'
-    return f"(?<![[:alnum:]]){written}(?![[:alnum:]])", instead
+def _next(query: Query, key: Key, last: tuple[Any, ...] | None) -> Query:
+    if last is not None:
+        query = query.where(tuple_(*key) > tuple_(*last))
+    return query.order_by(*key).limit(CHUNK)
 
 
 # --- giving out

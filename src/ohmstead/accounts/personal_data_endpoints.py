@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.access import Caller
+from ohmstead.accounts.limits import Subject, limited_caller
 from ohmstead.accounts.models import User
 from ohmstead.accounts.personal_data import PersonalData
 from ohmstead.accounts.personal_data_jobs import NAME
@@ -48,11 +49,10 @@ class RequestIn(Schema):
     confirm: Confirm = None
 
 
-class RequestOut(Schema):
-    """An export or erasure, and how far it is: so many `parts` of so many (`of`) are done."""
+class Progress(Schema):
+    """How far an export or erasure is: so many `parts` of so many (`of`) are done."""
 
     id: UUID
-    user_id: UUID
     kind: RequestKind
     state: RequestState
     parts: int
@@ -62,6 +62,12 @@ class RequestOut(Schema):
     ended_at: UtcTime | None
     expires_at: UtcTime | None
     download_url: str | None = Field(description=URL)
+
+
+class RequestOut(Progress):
+    """An export or erasure, and how far it is: so many `parts` of so many (`of`) are done."""
+
+    user_id: UUID
 
 
 class OwnRequestIn(CamelSchema):
@@ -71,22 +77,16 @@ class OwnRequestIn(CamelSchema):
     confirm: Confirm = None
 
 
-class OwnRequestOut(CamelSchema):
+class OwnRequestOut(Progress, CamelSchema):
     """A driver's own export or erasure, and how far it is."""
 
-    id: UUID
-    kind: RequestKind
-    state: RequestState
-    parts: int
-    of: int
-    detail: str | None
-    created_at: UtcTime
-    ended_at: UtcTime | None
-    expires_at: UtcTime | None
-    download_url: str | None = Field(description=URL)
 
-
-@admin_router.post("/users/{user_id}/personal-data", status_code=202, responses=REFUSED)
+@admin_router.post(
+    "/users/{user_id}/personal-data",
+    status_code=202,
+    responses=REFUSED,
+    dependencies=[limited_caller(Subject.PERSONAL_DATA)],
+)
 async def request_personal_data(
     *,
     request: Request,
@@ -137,7 +137,7 @@ async def get_personal_data(
     return _out(request, await find_request(session, personal_data_id))
 
 
-@own_router.post("", status_code=202, responses=REFUSED)
+@own_router.post("", status_code=202, responses=REFUSED, dependencies=[limited_caller(Subject.PERSONAL_DATA)])
 async def request_own_personal_data(
     request: Request, session: UnitOfWork, principal: Caller, now: Now, body: OwnRequestIn
 ) -> OwnRequestOut:

@@ -1,12 +1,15 @@
 """Exports and erasures at work: part by part, each written down when it is done.
 
-A job that was killed goes on: an erasure with the part that it was at, an export from its beginning.
+A job that was killed goes on: an erasure with the part that it was at, an export from its beginning. So does
+one that fails, soon and some times; the request says at which part.
 """
 
+from contextlib import suppress
 from uuid import UUID
 
 import structlog
-from procrastinate import Blueprint, JobContext
+from procrastinate import Blueprint, JobContext, RetryStrategy
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.audit import record
@@ -20,7 +23,6 @@ from ohmstead.core.db import Database
 from ohmstead.core.errors import Conflict, DomainError, Unavailable
 from ohmstead.core.file_links import link_to
 from ohmstead.core.files import Files, keep
-from ohmstead.core.jobs import RETRY
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -28,6 +30,9 @@ NAMESPACE = "personal_data"
 KIND = "PersonalData"
 NAME = "personal-data.zip"
 LARGEST = 20 * 2**30
+AGAIN = RetryStrategy(max_attempts=10, wait=5, linear_wait=60)
+"""For less than an hour: whoever asked waits, and can ask again when it has failed for good."""
+FOR_GOOD = "It has failed for good by a fault of ours, which is in our log. What is done stays so; ask again."
 
 blueprint = Blueprint()
 
@@ -41,7 +46,7 @@ async def expire(context: JobContext, timestamp: int) -> None:
         await drop_archives(session, means["clock"].now())
 
 
-@blueprint.task(name="work", pass_context=True, retry=RETRY)
+@blueprint.task(name="work", pass_context=True, retry=AGAIN)
 async def work(context: JobContext, request_id: str) -> None:
     """Do what was asked for. What fails by a rule has failed; what fails otherwise is tried again."""
     means = context.additional_context
@@ -54,8 +59,8 @@ async def work(context: JobContext, request_id: str) -> None:
         if isinstance(error, DomainError) and not isinstance(error, Unavailable):
             await worker.failed(UUID(request_id), error.message)
             return
-        if context.job is not None and context.job.attempts + 1 >= (RETRY.max_attempts or 1):
-            await worker.failed(UUID(request_id), "This failed by a fault of ours; it is in our log.")
+        if context.job is not None and context.job.attempts + 1 >= (AGAIN.max_attempts or 1):
+            await worker.failed(UUID(request_id), FOR_GOOD)
         raise
 
 
@@ -94,10 +99,21 @@ class RequestWork:
                 row.state, row.detail, row.ended_at = RequestState.FAILED, why[:300], self._clock.now()
         logger.warning("personal_data.failed", request=str(request_id))
 
+    async def _tripped(self, request_id: UUID, part: Contribution, error: Exception) -> None:
+        """Write that a part failed, without what the error says: that may tell of the person."""
+        fault = type(error).__name__
+        if isinstance(error, DBAPIError) and (state := getattr(error.orig, "sqlstate", None)):
+            fault = f"{fault} {state}"
+        logger.warning("personal_data.part_failed", request=str(request_id), part=part.name, error=fault)
+        with suppress(Unavailable):
+            async with self._database.session() as session:
+                row = await find_request(session, request_id, locked=True)
+                row.detail = f"The part {part.name} has failed ({fault}). It is tried again."
+
     async def _done(self, request_id: UUID, part: Contribution) -> None:
         async with self._database.session() as session:
             row = await find_request(session, request_id, locked=True)
-            row.parts = [*row.parts, part.name]
+            row.parts, row.detail = [*row.parts, part.name], None
 
     async def _export(self, row: PersonalDataRequest) -> None:
         async with self._database.session() as session:
@@ -105,9 +121,13 @@ class RequestWork:
         archive = Archive()
         try:
             for part in self._parts:
-                if part.export is not None:
-                    async for sheet in part.export(self._database, person, self._clock):
-                        await archive.add(sheet)
+                try:
+                    if part.export is not None:
+                        async for sheet in part.export(self._database, person, self._clock):
+                            await archive.add(sheet)
+                except Exception as error:
+                    await self._tripped(row.id, part, error)
+                    raise
                 await self._done(row.id, part)
             file = await self._files.put(archive.read(), limit=LARGEST)
         finally:
@@ -135,7 +155,11 @@ class RequestWork:
             if part.erase is not None:
                 async with self._database.session() as session:
                     person = await find_person(session, row.user_id)
-                await part.erase(self._database, person, self._clock)
+                try:
+                    await part.erase(self._database, person, self._clock)
+                except Exception as error:
+                    await self._tripped(row.id, part, error)
+                    raise
             await self._done(row.id, part)
         async with self._database.session() as session:
             row = await find_request(session, row.id, locked=True)

@@ -1,15 +1,19 @@
 """What accounts, mail and the audit trail have about persons."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
-from sqlalchemy import delete, func, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, text, update
 
 from ohmstead.accounts.audit_endpoints import readable
 from ohmstead.accounts.audit_models import AuditEntry
-from ohmstead.accounts.cards import CardStatus
+from ohmstead.accounts.cards_standing import CardStatus
+from ohmstead.accounts.mailed_tokens import Purpose
+from ohmstead.accounts.mailed_tokens_models import MailedToken
 from ohmstead.accounts.models import Token, TokenStatus, User, UserStatus
 from ohmstead.accounts.person_keys import forget
 from ohmstead.accounts.personal_data import (
+    CHUNK,
     PATIENCE,
     Contribution,
     Person,
@@ -25,7 +29,10 @@ from ohmstead.core.clock import Clock
 from ohmstead.core.db import Base, Database
 from ohmstead.mail.models import Mail
 
-CHUNK = 500
+SAME_MOMENT = timedelta(minutes=1)
+"""The clock of the database, which dates mails, and that of this process may differ by so much."""
+OF_BUSINESSES = ("business_requested", "business_approved", "business_rejected", "operator_created", "invite")
+"""Letters to people for a business: a driver gets none of them."""
 KEPT = frozenset({PersonalDataRequest.__tablename__})
 """Tables of accounts that keep their rows of somebody who was erased."""
 SECRET = ("password_hash", "seed", "secret", "code_hash", "token_hash", "key_hash")
@@ -60,7 +67,7 @@ async def _erase_accounts(database: Database, person: Person, _: Clock) -> None:
     async with database.session() as session:
         for owner, name in own_tables():
             await session.execute(delete(owner).where(getattr(owner, name) == person.user_id))
-        for token_id in person.tags:
+        for token_id in person.card_ids:
             await session.execute(
                 update(Token)
                 .where(Token.id == token_id)
@@ -90,30 +97,37 @@ async def _erase_accounts(database: Database, person: Person, _: Clock) -> None:
 
 async def _mails(database: Database, person: Person, _: Clock) -> AsyncIterator[Sheet]:
     async with database.session() as session:
-        rows = (
-            await session.scalars(
-                select(Mail)
-                .where(func.lower(Mail.recipient) == person.email.lower())
-                .order_by(Mail.created_at)
-            )
-        ).all()
+        rows = (await session.scalars(select(Mail).where(_to(person)).order_by(Mail.created_at))).all()
         # Not the texts: a link in them lets somebody in.
         yield Sheet("mails", listed([columns_of(row, "text", "html") for row in rows]))
 
 
 async def _erase_mails(database: Database, person: Person, _: Clock) -> None:
-    """Delete what was written to a person, and what was written to others about it."""
-    about = [
-        column.icontains(needle, autoescape=True)
-        for needle in (person.email, person.nic)
-        if needle
-        for column in (Mail.subject, Mail.text, Mail.html)
-    ]
     async with database.session() as session:
         await session.execute(text(f"SET LOCAL statement_timeout = '{PATIENCE}'"))
-        await session.execute(
-            delete(Mail).where(or_(func.lower(Mail.recipient) == person.email.lower(), *about))
-        )
+        await session.execute(delete(Mail).where(or_(_to(person), _wished(person))))
+
+
+def _to(person: Person) -> ColumnElement[bool]:
+    """Return the condition on `Mail` for what was written to a person.
+
+    An address may have been somebody else's before, and the contact of a business may have it too.
+    """
+    return and_(
+        func.lower(Mail.recipient).in_([one.lower() for one in person.emails]),
+        Mail.created_at >= person.since - SAME_MOMENT,
+        Mail.template.not_in(OF_BUSINESSES),
+    )
+
+
+def _wished(person: Person) -> ColumnElement[bool]:
+    """Return the condition on `Mail` for links to an address that the person, and nobody else, wished for."""
+    wishes = select(MailedToken.email).where(MailedToken.purpose == Purpose.CHANGE_EMAIL)
+    return and_(
+        Mail.template == "email_change",
+        Mail.recipient.in_(wishes.where(MailedToken.user_id == person.user_id)),
+        Mail.recipient.not_in(wishes.where(MailedToken.user_id != person.user_id)),
+    )
 
 
 async def _trail(database: Database, person: Person, _: Clock) -> AsyncIterator[Sheet]:
@@ -123,7 +137,7 @@ async def _trail(database: Database, person: Person, _: Clock) -> AsyncIterator[
 async def _entries(database: Database, person: Person) -> Rows:
     last = 0
     about = or_(
-        AuditEntry.person_id.in_([person.user_id, *person.tags]),
+        AuditEntry.person_id.in_([person.user_id, *person.card_ids]),
         AuditEntry.actor_person_id == person.user_id,
     )
     while True:
@@ -144,7 +158,7 @@ async def _entries(database: Database, person: Person) -> Rows:
 async def _forget(database: Database, person: Person, _: Clock) -> None:
     """Delete the keys of a person and of its cards: the entries stay, and say nothing of it any more."""
     async with database.session() as session:
-        for one in (person.user_id, *person.tags):
+        for one in (person.user_id, *person.card_ids):
             await forget(session, one)
 
 

@@ -3,12 +3,12 @@
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.audit import record
 from ohmstead.accounts.constraints import refusing
-from ohmstead.accounts.models import Role, Token, TokenStatus, User, UserStatus
+from ohmstead.accounts.models import Role, User, UserStatus
 from ohmstead.accounts.personal_data import PersonalData, find_person
 from ohmstead.accounts.personal_data_models import PersonalDataRequest, RequestKind, RequestState
 from ohmstead.core.errors import Conflict, Invalid, NotFound
@@ -71,8 +71,7 @@ async def _prepare_erasure(
     reason = await obstacle(session, parts, user.id)
     if reason is not None:
         raise Conflict(reason, code="ErasureBlocked")
-    user.status = UserStatus.DEACTIVATED
-    await session.execute(update(Token).where(Token.driver_id == user.id).values(status=TokenStatus.BLOCKED))
+    user.status = UserStatus.DEACTIVATED  # which stops its cards, too
 
 
 async def obstacle(session: AsyncSession, parts: PersonalData, user_id: UUID) -> str | None:

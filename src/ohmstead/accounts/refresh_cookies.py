@@ -1,6 +1,6 @@
 """How tokens get to a client: a refresh token in a cookie that scripts cannot read, or in the answer."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Cookie, Request, Response
 
@@ -8,12 +8,22 @@ from ohmstead.accounts.refresh_tokens import Client, Opened, RefreshBy
 from ohmstead.core.config import Settings
 
 COOKIE = "ohmstead_refresh"
-PATH = "/api/auth"
-"""Nothing else ever sees it."""
+PATH = "/api"
+"""Paths of cookies are told apart by case, those of our routes are not."""
+BROWSERS_SEND = ("sec-fetch-mode", "origin")
+"""Every browser says with what it posts from where (Fetch Metadata, RFC 6454); programs do not."""
 
 RefreshCookie = Annotated[
     str | None, Cookie(alias=COOKIE, description="The refresh token of a browser, set at the sign-in.")
 ]
+
+
+def wanted_by(request: Request, asked: RefreshBy | Literal["none"] | None) -> RefreshBy | None:
+    """Return how a client gets its refresh token: as it asks, else by what it is; None: it wants none."""
+    if asked is None:
+        from_browser = any(name in request.headers for name in BROWSERS_SEND)
+        return RefreshBy.COOKIE if from_browser else RefreshBy.BODY
+    return None if asked == "none" else asked
 
 
 def client_of(request: Request, refresh_by: RefreshBy | None = None) -> Client:

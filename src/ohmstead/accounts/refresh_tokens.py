@@ -2,8 +2,8 @@
 
 A session is a row; its access tokens name it and end with it. A refresh token is good for one use: it is
 answered with new tokens. Whoever shows one that has been used before holds a copy, or its owner does, so the
-whole session ends. Two tabs of a browser that come with the same token within some seconds get the same
-successor: neither is a thief, and a thief who is as quick has no chain of its own.
+whole session ends. Two tabs of a browser that come with the same token at once get the same successor: none
+of them could know of it, and a thief among them has no chain of its own.
 
 A refresh token is `ohr_` and 52 bytes in base64url: the id of the session, the number of the token within it,
 and an HMAC over both with a random seed that only the row has. Nothing that could be used is stored.
@@ -30,13 +30,12 @@ from ohmstead.accounts.models import Backoffice, User
 from ohmstead.accounts.passwords import derive_key
 from ohmstead.accounts.sign_in_models import SignInSession
 from ohmstead.core.acting import signed_in
+from ohmstead.core.clock import Clock
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Unauthenticated
 
 TOKEN = re.compile(r"ohr_([A-Za-z0-9_-]{70})")
-GRACE = timedelta(seconds=10)
-"""So late may the second of two tabs be that refresh at once."""
 LONGEST_DEVICE = 200
 LONGEST_ADDRESS = 64
 
@@ -73,6 +72,19 @@ class Opened:
     expires_at: datetime
     refresh_token: str | None
     refresh_expires_at: datetime | None
+
+
+class RefreshTokenReused(Unauthenticated):
+    """A refresh token came again that had been used: the session of this user has ended."""
+
+    code = "RefreshTokenReused"
+
+    def __init__(self, user_id: UUID) -> None:
+        super().__init__(
+            "This refresh token was used before: somebody may have a copy, so the session has ended."
+            " Sign in again."
+        )
+        self.user_id = user_id
 
 
 async def open_session(
@@ -112,22 +124,28 @@ async def open_session(
 
 
 async def refresh(
-    database: Database, settings: Settings, token: str, *, address: str | None, now: datetime
+    database: Database, settings: Settings, token: str, *, address: str | None, now: datetime, clock: Clock
 ) -> Opened:
-    """Turn a refresh token in for new tokens.
+    """Turn a refresh token, that came `now`, in for new tokens.
 
     Raises `Unauthenticated`: for a token that is none or not valid any more (`SignedOut`), for one that was
     used before (`RefreshTokenReused`), which ends its session, and for a user who may not act.
     """
     async with database.session() as session:
-        opened = await _refreshed(session, settings, token, address, now)
+        opened = await _refreshed(session, settings, token, address=address, now=now, clock=clock)
     if isinstance(opened, Unauthenticated):  # raised only now: what it has changed is committed
         raise opened
     return opened
 
 
 async def _refreshed(
-    session: AsyncSession, settings: Settings, token: str, address: str | None, now: datetime
+    session: AsyncSession,
+    settings: Settings,
+    token: str,
+    *,
+    address: str | None,
+    now: datetime,
+    clock: Clock,
 ) -> Opened | Unauthenticated:
     found = await _find(session, settings, token)
     if found is None:
@@ -145,7 +163,8 @@ async def _refreshed(
     ).one()
     signed_in(acting_of(principal_of(user)))
     behind = row.generation - generation
-    if behind > 1 or (behind == 1 and now - row.used_at > GRACE):
+    # What came before its successor was made was no reuse when it was sent.
+    if behind > 1 or (behind == 1 and now > row.used_at):
         logger.warning("refresh_token.reused", user_id=str(user.id))
         await record(
             session,
@@ -156,15 +175,11 @@ async def _refreshed(
             backoffice_id=user.backoffice_id,
         )
         await session.delete(row)
-        return Unauthenticated(
-            "This refresh token was used before: somebody may have a copy, so the session has ended."
-            " Sign in again.",
-            code="RefreshTokenReused",
-        )
+        return RefreshTokenReused(user.id)
     check_standing(user, business)
     if behind == 0:
         row.generation += 1
-        row.used_at = now
+        row.used_at = clock.now()
         row.expires_at = _end(settings, row, now)
         row.address = _shown(address, LONGEST_ADDRESS)
     return _opened(settings, user, row, now)

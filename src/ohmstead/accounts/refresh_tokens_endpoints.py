@@ -10,7 +10,7 @@ from ohmstead.accounts.access import Caller, Credentials
 from ohmstead.accounts.audit import record
 from ohmstead.accounts.limits import Subject, limited
 from ohmstead.accounts.refresh_cookies import RefreshCookie, forget_cookie, handed_over
-from ohmstead.accounts.refresh_tokens import RefreshBy
+from ohmstead.accounts.refresh_tokens import RefreshBy, RefreshTokenReused
 from ohmstead.accounts.sign_in_schemas import Refresh, SessionItem, Tokens
 from ohmstead.accounts.users_endpoints import RightsChanged
 from ohmstead.core.acting import Acting, signed_in
@@ -35,9 +35,9 @@ async def refresh_tokens_of_session(
 ) -> Tokens:
     """Turn a refresh token in for a new access token and the next refresh token.
 
-    Each is good once. One that is used again ends its session, since somebody may have a copy; only within
-    ten seconds (two tabs at once) it gets the same answer again. Browsers send theirs as a cookie and get
-    the next one so; apps send it in the body.
+    Each is good once. One that is used again ends its session, since somebody may have a copy; two tabs that
+    send theirs at once get the same answer. Browsers send theirs as a cookie and get the next one so; apps
+    send it in the body.
     """
     state = request.app.state
     given = body.refresh_token if body else None
@@ -47,7 +47,13 @@ async def refresh_tokens_of_session(
             "Send `refreshToken`, or the cookie that the sign-in set, or sign in again.", code="SignedOut"
         )
     address = request.client.host if request.client else None
-    opened = await refresh_tokens.refresh(state.database, state.settings, token, address=address, now=now)
+    try:
+        opened = await refresh_tokens.refresh(
+            state.database, state.settings, token, address=address, now=now, clock=state.clock
+        )
+    except RefreshTokenReused as reused:
+        state.live.drop_user(reused.user_id)
+        raise
     by = RefreshBy.BODY if given else RefreshBy.COOKIE
     return Tokens(**handed_over(response, state.settings, opened, by))
 

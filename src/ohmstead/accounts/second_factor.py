@@ -25,7 +25,7 @@ from ohmstead.accounts.audit import record
 from ohmstead.accounts.lockout import TooManyAttempts
 from ohmstead.accounts.models import User
 from ohmstead.accounts.passwords import derive_key, secret_hash
-from ohmstead.accounts.person_keys import seal, unseal
+from ohmstead.accounts.person_keys import seal, unsealed_by_any
 from ohmstead.accounts.refresh_tokens import RefreshBy
 from ohmstead.accounts.sign_in_models import RecoveryCode, SecondFactor
 from ohmstead.core.config import Settings
@@ -52,6 +52,19 @@ class WrongCode(DomainError):
     def __init__(self) -> None:
         super().__init__(
             "The code is wrong, or was used already. Wait for the next one, or use a recovery code."
+        )
+
+
+class SecondFactorLost(DomainError):
+    """The secret of the app was encrypted with a key that this server has no more."""
+
+    kind = Kind.CONFLICT
+    code = "SecondFactorLost"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Codes of your authenticator app cannot be checked any more. Ask an administrator to reset your"
+            " second factor."
         )
 
 
@@ -90,7 +103,7 @@ async def enrol(session: AsyncSession, settings: Settings, user: User) -> Enrolm
             code="SecondFactorExists",
         )
     secret = pyotp.random_base32()
-    sealed = seal(_key(settings.signing_key), secret.encode(), user.id.bytes)
+    sealed = seal(sealing_key(settings.signing_key), secret.encode(), user.id.bytes)
     if factor is None:
         session.add(SecondFactor(user_id=user.id, secret=sealed))
     else:
@@ -206,15 +219,15 @@ def _matching_step(secret: str, code: str, now: datetime, *, after: int) -> int 
 
 
 def _secret(settings: Settings, factor: SecondFactor) -> str:
-    for key in settings.signing_keys:
-        try:
-            return unseal(_key(key), factor.secret, factor.user_id.bytes).decode()
-        except ValueError:
-            continue
-    raise ValueError("no secret of this server opens the second factor of this user")
+    keys = (sealing_key(key) for key in settings.signing_keys)
+    try:
+        return unsealed_by_any(keys, factor.secret, factor.user_id.bytes).decode()
+    except ValueError as error:
+        raise SecondFactorLost from error
 
 
-def _key(key: str) -> bytes:
+def sealing_key(key: str) -> bytes:
+    """Return the key that encrypts the secrets of authenticator apps, made from a secret of the server."""
     return derive_key(key, "second-factor")
 
 

@@ -8,8 +8,6 @@ from fastapi import APIRouter, Depends, Request
 
 from ohmstead.accounts import second_factor
 from ohmstead.accounts.access import Caller
-from ohmstead.accounts.endpoints import sign_in_attempts
-from ohmstead.accounts.lockout import SignInAttempts
 from ohmstead.accounts.models import User
 from ohmstead.accounts.password_change import check_password
 from ohmstead.accounts.second_factor import WrongCode
@@ -31,17 +29,12 @@ router = APIRouter(prefix="/api/auth/second-factor", tags=["Auth"])
 LIMITED = refuses(429, "Too many wrong codes or passwords; see `Retry-After`.")
 
 
-async def proved(
-    request: Request,
-    principal: Caller,
-    now: Now,
-    body: Proof,
-    attempts: Annotated[SignInAttempts, Depends(sign_in_attempts)],
-) -> User:
+async def proved(request: Request, principal: Caller, now: Now, body: Proof) -> User:
     """Return the caller, who has shown its password once more."""
+    state = request.app.state
     address = request.client.host if request.client else ""
     return await check_password(
-        request.app.state.database, attempts, principal, body.password, address=address, now=now
+        state.database, state.settings, principal, body.password, address=address, now=now
     )
 
 
@@ -108,16 +101,9 @@ async def make_recovery_codes(
 
 
 @router.post("/disable", status_code=204, responses={**LIMITED, **refuses(409, "There is no second factor.")})
-async def disable_second_factor(
-    *,
-    request: Request,
-    principal: Caller,
-    now: Now,
-    body: Disabling,
-    attempts: Annotated[SignInAttempts, Depends(sign_in_attempts)],
-) -> None:
+async def disable_second_factor(request: Request, principal: Caller, now: Now, body: Disabling) -> None:
     """Take the second factor away, with the password and a code (a recovery code does too)."""
-    await proved(request, principal, now, body, attempts)
+    await proved(request, principal, now, body)
     user = await _checked(request, principal, body.code, now)
     async with request.app.state.database.session() as session:
         await second_factor.reset_second_factor(session, user)

@@ -7,11 +7,11 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ohmstead.accounts.access import BUSINESS_ROLES
 from ohmstead.accounts.audit import record
+from ohmstead.accounts.business_stations import require_own_stations
 from ohmstead.accounts.constraints import refusing
 from ohmstead.accounts.emails import normalise_email
-from ohmstead.accounts.models import Role, User, UserStatus
+from ohmstead.accounts.models import BUSINESS_ROLES, Role, User, UserStatus
 from ohmstead.accounts.password_rule import hash_new_password
 from ohmstead.core.config import Settings, SettingsError
 from ohmstead.core.errors import Conflict, Invalid
@@ -46,6 +46,8 @@ async def create_user(
         )
     if stations and role is not Role.OPERATOR:
         raise Invalid("Only an Operator has stations.", fields={"operator_station_ids": "must be empty"})
+    rule = "An Operator works at stations of its own business."
+    await require_own_stations(session, backoffice_id, stations, field="operator_station_ids", rule=rule)
     user = User(
         email=address,
         password_hash=await hash_new_password(password, address),

@@ -13,13 +13,12 @@ import structlog
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ohmstead.accounts import passwords, second_factor
+from ohmstead.accounts import lockout, passwords, second_factor
 from ohmstead.accounts.access import check_standing, check_verified, debt_of
 from ohmstead.accounts.audit import record
 from ohmstead.accounts.drivers_models import Driver
 from ohmstead.accounts.drivers_queries import LONGEST_NIC, normal_nic
 from ohmstead.accounts.emails import normalise_email
-from ohmstead.accounts.lockout import SignInAttempts
 from ohmstead.accounts.models import Backoffice, User
 from ohmstead.accounts.principal import Debt
 from ohmstead.accounts.refresh_tokens import Client, Opened, RefreshBy, open_session
@@ -50,7 +49,6 @@ class SignedInUser:
 async def sign_in(
     database: Database,
     settings: Settings,
-    attempts: SignInAttempts,
     *,
     username: str,
     password: str,
@@ -64,14 +62,16 @@ async def sign_in(
     once. No connection of the database is held while the password waits for its thread.
     """
     account, condition = named(username)
+    address = client.address or ""
     async with database.session() as session:
         user = None if condition is None else await _find(session, condition)
-    counted, address = str(user.id) if user else account, client.address or ""
-    last = attempts.begin(counted, address, now)
+        pair = lockout.pair_of(settings, account, address)  # by what was typed: see there
+        last = await lockout.begin(session, pair, now)
     try:
         right = await passwords.verify(password, user.password_hash if user else None)
     except Unavailable:
-        attempts.take_back(counted, address, now)
+        async with database.session() as session:
+            await lockout.take_back(session, pair, now)
         raise
     if user is None or not right:
         logger.info("sign_in.failed", user_id=str(user.id) if user else None)
@@ -79,7 +79,8 @@ async def sign_in(
             async with database.session() as session:
                 await _tell_locked(session, user, account, address)
         raise wrong_credentials()
-    attempts.succeeded(counted, address)
+    async with database.session() as session:
+        await lockout.succeeded(session, pair)  # committed by itself: it holds even if the owner may not act
     async with database.session() as session:
         return await _enter(session, settings, user, client=client, now=now)
 

@@ -1,6 +1,6 @@
 """What comes in and goes out over HTTP when somebody signs in, and for what hangs on that."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
@@ -20,15 +20,16 @@ Code = Annotated[
 
 
 class SignIn(CamelSchema):
-    """Who signs in, and how it wants its refresh token, if at all."""
+    """Who signs in, and how it wants its refresh token."""
 
     username: Annotated[str, StringConstraints(min_length=1, max_length=254)] = Field(
         description="The e-mail address, in any case, or a driver's NIC.", examples=["admin@example.com"]
     )
     password: Password = Field(json_schema_extra={"format": "password"})
-    refresh_token: RefreshBy | None = Field(
+    refresh_token: RefreshBy | Literal["none"] | None = Field(
         None,
-        description="`cookie` for browsers, `body` for apps; none: no longer than the access token.",
+        description="`cookie` for browsers, `body` for apps, `none`: signed in no longer than the access"
+        " token. Left out, a browser gets the cookie and everything else the body.",
     )
 
 

@@ -6,7 +6,9 @@ Who somebody is here, and what it may do, is always said by our own rows.
 """
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from joserfc.jwk import OctKey
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -57,7 +59,13 @@ async def read(session: AsyncSession, settings: Settings, token: str, now: datet
     """
     who, ends = await confirm(session.info["issuers"], settings, token, now)
     known = await user_for(session, who, now)
-    return AccessClaims(known.user.id, ends)
+    return AccessClaims(known.user.id, ends, second_factor=_second_factor(who.claims))
+
+
+def _second_factor(claims: Mapping[str, Any]) -> bool:
+    """Tell whether a token says that a second factor was shown: Supabase's `aal`, or `amr` (RFC 8176)."""
+    methods = claims.get("amr")
+    return claims.get("aal") == "aal2" or (isinstance(methods, list) and "mfa" in methods)
 
 
 async def confirm(

@@ -15,11 +15,14 @@ from uuid import UUID, uuid4
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ohmstead.accounts.access import BUSINESS_ROLES
 from ohmstead.accounts.audit import record_row, state
+from ohmstead.accounts.business_stations import require_own_stations
+from ohmstead.accounts.drivers import send_verification
+from ohmstead.accounts.email_change import set_email
 from ohmstead.accounts.invites import invite
-from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role, User, UserStatus
+from ohmstead.accounts.models import BUSINESS_ROLES, Backoffice, BackofficeStatus, Role, User, UserStatus
 from ohmstead.accounts.new_users import add_user
+from ohmstead.accounts.personal_data_standing import require_not_erased
 from ohmstead.accounts.principal import Principal
 from ohmstead.accounts.refresh_tokens import end_sessions
 from ohmstead.accounts.second_factor import reset_second_factor
@@ -34,7 +37,7 @@ RIGHTS = ("role", "status", "backoffice_id", "operator_station_ids")
 
 @dataclass(frozen=True, slots=True)
 class UserChanged:
-    """A user after a change; `rights` tells whether what it may do is different now.
+    """A user after a change; `rights` tells whether what it may do, or how it signs in, is different now.
 
     Whoever changes rights ends the user's live connections once the change is committed.
     """
@@ -71,6 +74,7 @@ async def invite_user(
         created_at=now,
     )
     await _require_fitting(session, user)
+    await _require_own_stations(session, user)
     await add_user(session, user)
     await record_row(session, "user.created", user, person_id=user.id)
     await invite(session, settings, user, now, invited_by=await _name_of(session, principal))
@@ -91,19 +95,29 @@ async def invite_again(
 
 
 async def change_user(
-    session: AsyncSession, principal: Principal, user_id: UUID, changes: Mapping[str, Any]
+    session: AsyncSession,
+    settings: Settings,
+    principal: Principal,
+    user_id: UUID,
+    changes: Mapping[str, Any],
+    *,
+    reason: str | None = None,
+    now: datetime,
 ) -> UserChanged:
-    """Change the named members of a user, and nothing else.
+    """Change the named members of a user, and nothing else; `reason` goes into the audit trail.
 
-    Station ids of other businesses give no rights: the business is part of every scope. Raises `NotFound`
-    for a user that the caller does not see, `Forbidden`, `Invalid`, and `Conflict` for what would lock the
-    caller or everybody out.
+    Another address holds at once: the old one is told, the user is signed out, and a driver is mailed a link
+    to verify it. Raises `NotFound` for a user that the caller does not see, `Forbidden`, `Invalid`, and
+    `Conflict` for an address that has an account and for what would lock the caller or everybody out.
     """
     if {"role", "status"} & changes.keys():  # one after the other: two could take each other's role at once
         await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("accounts:roles", 0))))
     user = await find_user(session, principal, user_id, locked=True)
     _require_allowed(principal, user, changes)
+    await require_not_erased(session, user)
     before, was_admin = state(user), _is_admin(user)
+    changes = dict(changes)
+    email = changes.pop("email", user.email)
     for name, value in changes.items():
         setattr(user, name, list(dict.fromkeys(value)) if name == "operator_station_ids" else value)
     if "role" in changes and user.role not in BUSINESS_ROLES and "backoffice_id" not in changes:
@@ -115,13 +129,22 @@ async def change_user(
         raise Invalid("Only an Operator has stations.", fields={"operator_station_ids": "must be absent"})
     if moved:
         await _require_fitting(session, user)
+    if "operator_station_ids" in changes:
+        await _require_own_stations(session, user)
     if was_admin and not _is_admin(user):
         await require_another_admin(session, user.id)
     await session.flush()
     if user.status != before["status"] and user.role != Role.EV_OWNER:
         await end_sessions(session, user.id)
-    await record_row(session, "user.updated", user, before, person_id=user.id)
-    return UserChanged(user, rights=any(before[name] != getattr(user, name) for name in RIGHTS))
+    if email != user.email:
+        keep = principal.session_id if user.id == principal.user_id else None
+        await set_email(session, settings, user, email, keep=keep, now=now)
+        if user.role == Role.EV_OWNER:
+            await send_verification(session, settings, user, now)
+    # A driver belongs to no business: who reads of it is the one that did it.
+    at = principal if before["role"] == Role.EV_OWNER else user
+    await record_row(session, "user.updated", user, before, reason=reason, person_id=user.id, at=at)
+    return UserChanged(user, rights=any(before[name] != getattr(user, name) for name in (*RIGHTS, "email")))
 
 
 async def remove_second_factor(
@@ -204,6 +227,17 @@ async def _require_fitting(session: AsyncSession, user: User) -> None:
         )
     if user.role != Role.OPERATOR and user.operator_station_ids:
         raise Invalid("Only an Operator has stations.", fields={"operator_station_ids": "must be absent"})
+
+
+async def _require_own_stations(session: AsyncSession, user: User) -> None:
+    """Raise `Invalid` when somebody is to work at stations that are not of its business."""
+    await require_own_stations(
+        session,
+        user.backoffice_id,
+        user.operator_station_ids,
+        field="operator_station_ids",
+        rule="An Operator works at stations of its own business.",
+    )
 
 
 async def _name_of(session: AsyncSession, principal: Principal) -> str | None:

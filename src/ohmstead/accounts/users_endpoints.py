@@ -12,6 +12,7 @@ from ohmstead.accounts.access import Caller
 from ohmstead.accounts.audit_endpoints import ORDER as TRAIL
 from ohmstead.accounts.audit_endpoints import AuditEntryOut, readable
 from ohmstead.accounts.id_tags_schemas import IdTagItem
+from ohmstead.accounts.limits import Subject, limited_caller
 from ohmstead.accounts.models import Role, UserStatus
 from ohmstead.accounts.users_schemas import (
     SecondFactorGone,
@@ -69,7 +70,12 @@ async def list_users(
     return found.page(await queries.shown(session, found.rows))
 
 
-@router.post("", status_code=201, responses=refuses(409, "The e-mail address has an account."))
+@router.post(
+    "",
+    status_code=201,
+    responses=refuses(409, "The e-mail address has an account."),
+    dependencies=[limited_caller(Subject.INVITATION)],
+)
 async def invite_user(
     request: Request, session: UnitOfWork, principal: Caller, now: Now, body: UserInvite
 ) -> UserItem:
@@ -87,24 +93,36 @@ async def get_user(session: UnitOfWork, principal: Caller, user_id: UserId) -> U
 @router.put(
     "/{user_id}",
     response_model=UserItem,
-    responses=refuses(409, "Nobody locks itself out, nor the last SystemAdmin."),
+    responses=refuses(409, "The address is taken. Nobody locks itself out, nor the last SystemAdmin."),
 )
 async def change_user(
-    *, changed: RightsChanged, user_id: UserId, body: UserChange, session: UnitOfWork, principal: Caller
+    *,
+    changed: RightsChanged,
+    request: Request,
+    user_id: UserId,
+    body: UserChange,
+    session: UnitOfWork,
+    principal: Caller,
+    now: Now,
 ) -> UserItem:
-    """Change a user: name, phone, role, business, stations, whether it may act; what is absent stays.
+    """Change a user: name, phone, e-mail, role, business, stations, status; what is absent stays.
 
     A Backoffice changes the Operators of its business, and of drivers that it knows the `status`. Nobody
     gives a role above its own. Rights change at once; the user's live connections end and sign on again.
     """
-    done = await service.change_user(session, principal, user_id, body.model_dump(exclude_unset=True))
+    settings, changes = request.app.state.settings, body.model_dump(exclude_unset=True)
+    reason = changes.pop("reason", None)
+    done = await service.change_user(session, settings, principal, user_id, changes, reason=reason, now=now)
     if done.rights:
         changed.add(user_id)
     return (await queries.shown(session, [done.user]))[0]
 
 
 @router.post(
-    "/{user_id}/invite", status_code=204, responses=refuses(409, "The user has chosen a password already.")
+    "/{user_id}/invite",
+    status_code=204,
+    responses=refuses(409, "The user has chosen a password already, or is deactivated."),
+    dependencies=[limited_caller(Subject.INVITATION)],
 )
 async def invite_user_again(
     request: Request, session: UnitOfWork, principal: Caller, now: Now, user_id: UserId
@@ -148,4 +166,4 @@ async def list_user_history(
 ) -> Page[AuditEntryOut]:
     """List what was done to a user and by it, newest first, as far as the caller may read the audit trail."""
     found = await TRAIL.slice(session, await queries.history(session, principal, user_id), paging)
-    return found.page(await readable(session, found.rows))
+    return found.page(await readable(session, found.rows, principal))

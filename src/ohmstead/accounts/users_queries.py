@@ -9,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.audit_endpoints import AuditFilter, entries
 from ohmstead.accounts.audit_models import AuditEntry
-from ohmstead.accounts.cards import CardStatus
+from ohmstead.accounts.cards_standing import CardStatus
 from ohmstead.accounts.drivers_models import Driver
 from ohmstead.accounts.drivers_queries import known_to, normal_nic
-from ohmstead.accounts.models import Role, Token, User, UserStatus
+from ohmstead.accounts.models import Backoffice, Role, Token, User, UserStatus
 from ohmstead.accounts.principal import Principal
 from ohmstead.accounts.sign_in_models import SecondFactor, SignInSession
 from ohmstead.accounts.users_schemas import UserItem
@@ -80,6 +80,16 @@ async def find_user(
     if user is None:
         raise NotFound("There is no such user.")
     return user
+
+
+async def user_with_business(session: AsyncSession, user_id: UUID) -> tuple[User, Backoffice | None]:
+    """Return a user that exists and its business."""
+    query = (
+        select(User, Backoffice)
+        .outerjoin(Backoffice, Backoffice.id == User.backoffice_id)
+        .where(User.id == user_id)
+    )
+    return (await session.execute(query)).one()
 
 
 async def shown(session: AsyncSession, users: Sequence[User]) -> list[UserItem]:

@@ -50,14 +50,19 @@ class UserChange(Schema):
 
     name: Name | None = None
     phone: Phone | None = None
+    email: Email | None = Field(
+        None,
+        description="Holds at once, and is not verified; the old address is told, and the user signed out.",
+    )
     role: Role | None = Field(None, description="None above your own.")
     backoffice_id: UUID | None = Field(
         None, description="The business, for a role that has one (SystemAdmin only)."
     )
     status: UserStatus | None = None
     operator_station_ids: StationIds | None = Field(None, description=STATIONS)
+    reason: Reason | None = Field(None, description="Why; kept in the audit trail.")
 
-    _keep = field_validator("role", "status", "operator_station_ids", mode="before")(not_null)
+    _keep = field_validator("email", "role", "status", "operator_station_ids", mode="before")(not_null)
 
 
 class SecondFactorReset(Schema):

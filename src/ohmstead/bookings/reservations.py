@@ -9,8 +9,9 @@ The charger decides (OCPP 1.6 5.13): we keep what it was asked and what it said.
 - A start of another tag on a reserved connector is taken, since the charger let it, and noted on both sides.
 """
 
+import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,7 +20,7 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.bookings.reservations_models import Reservation, ReservationStatus
-from ohmstead.core.errors import Unavailable
+from ohmstead.core.errors import Conflict, Unavailable
 from ohmstead.stations.models import Connector, ConnectorStatus
 
 MAX_RESERVATION_ID = 2**31 - 1
@@ -63,7 +64,24 @@ async def asked(
     expires_at: datetime,
     now: datetime,
 ) -> Reservation:
-    """Write a reservation that the charger is about to be asked for."""
+    """Write a reservation that the charger is about to be asked for. The charger's row must be locked.
+
+    Raises `Conflict` while it is asked for another one with the same number: which of them it took last, and
+    so holds, could not be told.
+    """
+    asking = select(Reservation.id).where(
+        Reservation.charger_id == charger_id,
+        Reservation.reservation_id == reservation_id,
+        Reservation.status.in_((ReservationStatus.PENDING, ReservationStatus.USED)),
+        Reservation.answered_at.is_(None),
+        Reservation.created_at > now - UNANSWERED_AFTER,
+    )
+    if await session.scalar(asking.limit(1)) is not None:
+        raise Conflict(
+            f"Charger {charger_id} is being asked for a reservation with the number {reservation_id}. This"
+            " one was not sent: try again when that command has ended, or take another number.",
+            code="ReservationPending",
+        )
     row = Reservation(
         id=uuid4(),
         charger_id=charger_id,
@@ -320,6 +338,23 @@ def _use(row: Reservation, session_id: UUID, now: datetime) -> None:
     row.status, row.session_id, row.uncertain = ReservationStatus.USED, session_id, False
     row.ended_at = now
     row.detail = ""
+
+
+_OTHER = re.compile(
+    r"(the charger let )(.*)( start where connector -?\d+ was reserved for )(.*?)( \(reservation -?\d+\))?",
+    re.DOTALL,
+)
+
+
+def other_renamed(detail: str, told: Mapping[str, str]) -> str:
+    """Return the `detail` of a note of `RESERVED_FOR_OTHER` in which tags (in small letters) are replaced."""
+    found = _OTHER.fullmatch(detail)
+    if found is None:
+        return detail
+    starts, started, where, held, reservation = found.groups(default="")
+    return "".join(
+        (starts, told.get(started.lower(), started), where, told.get(held.lower(), held), reservation)
+    )
 
 
 def _for_other(row: Reservation, id_tag: str, session_id: UUID, at: datetime) -> Note:

@@ -71,7 +71,12 @@ async def get_reservation(session: UnitOfWork, principal: Caller, now: Now, key:
     return queries.show(await queries.get_reservation(session, principal, key), now)
 
 
-@router.post("/reservations/{key}/cancel", responses=ASKS, response_model_exclude_unset=True)
+@router.post(
+    "/reservations/{key}/cancel",
+    responses=ASKS,
+    response_model_exclude_unset=True,
+    dependencies=[limited_caller(Subject.COMMAND)],
+)
 async def cancel_reservation(
     request: Request, principal: Caller, key: Key, wait_seconds: Timeout = None
 ) -> Reserved:

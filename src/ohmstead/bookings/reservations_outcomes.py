@@ -30,12 +30,16 @@ def register(outcomes: Outcomes) -> None:
 
 
 async def before_reserve(session: AsyncSession, asked: Asked) -> None:
-    """Write the reservation before the charger is asked. Raises `Invalid` for one that cannot be kept."""
+    """Write the reservation before the charger is asked.
+
+    Raises `Invalid` for one that cannot be kept, `Conflict` while the charger is asked for the same number.
+    """
     wanted = _wanted(asked.payload)
     parent = asked.payload.get("parentIdTag")
     if parent is not None and "\0" in parent:
         raise _not_kept("parentIdTag", "must not contain the NUL character")
-    if await session.scalar(select(Charger.id).where(Charger.id == asked.charger_id)) is not None:
+    query = select(Charger.id).where(Charger.id == asked.charger_id).with_for_update(key_share=True)
+    if await session.scalar(query) is not None:
         await reservations.asked(session, asked.charger_id, parent_id_tag=parent, now=asked.now, **wanted)
 
 
@@ -66,6 +70,7 @@ def outcome_of(answer: Answer | None) -> tuple[ReservationStatus, str, bool]:
         word = answer.response.get("status")
         if isinstance(word, str) and word in WORDS:
             return WORDS[word], "", False
+    if answer.response is not None or answer.unusable is not None:
         return ReservationStatus.FAILED, f"The charger's answer is none of OCPP 1.6. {MAY_HOLD}", True
     if answer.error_code is not None:
         why = f": {answer.error_description}" if answer.error_description else ""

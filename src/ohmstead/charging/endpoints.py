@@ -1,14 +1,16 @@
 """`/api/admin/transactions`: sessions as the admin API sees them."""
 
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from ohmstead.accounts.access import Caller
+from ohmstead.accounts.limits import Subject, limited_caller
 from ohmstead.charging import queries, service
 from ohmstead.charging.figures import figures_written
-from ohmstead.charging.models import ClosedBy, MeterValue, SessionStatus
+from ohmstead.charging.models import ClosedBy, MeterValue, Session, SessionStatus
 from ohmstead.charging.schemas import (
     ForceStop,
     ForceStopped,
@@ -35,6 +37,8 @@ router = APIRouter(prefix="/api/admin/transactions", tags=["Transactions"])
 
 TransactionId = Annotated[str, Path(description="The id of a transaction, or its `ocpp_transaction_id`.")]
 
+KEEPS_ITS_WORD = timedelta(seconds=30)
+"""A charger that has accepted to stop has so long to send its stop, before another request overrules it."""
 STOP_SECONDS = 10.0
 """For how long a charger may take its turn, and then its answer, before its session is closed without it."""
 
@@ -123,7 +127,11 @@ async def list_meter_values(
     return found.page(_meter_value_out(value) for value in found.rows)
 
 
-@router.post("/{transaction_id}/force-stop", responses=refuses(409, "The transaction has ended already."))
+@router.post(
+    "/{transaction_id}/force-stop",
+    responses=refuses(409, "The transaction has ended already."),
+    dependencies=[limited_caller(Subject.COMMAND)],
+)
 async def force_stop_transaction(
     request: Request,
     session: UnitOfWork,
@@ -135,7 +143,8 @@ async def force_stop_transaction(
 
     The charger is asked by RemoteStopTransaction. When it accepts, it will send its stop, and that ends
     the session. When it refuses, errs, does not answer within ten seconds, is busy or away, the session is
-    closed here, with the energy that its meter values prove. 409 when the session has ended already.
+    closed here, with the energy that its meter values prove; and so it is when it has accepted a force-stop
+    thirty seconds ago or longer and sent no stop since. 409 when the session has ended already.
     """
     database: Database = request.app.state.database
     commands: Commands = request.app.state.commands
@@ -150,7 +159,10 @@ async def force_stop_transaction(
     async with database.session() as after:
         row = await queries.transaction(after, principal, str(row.id))
         status: Literal["Accepted", "ClosedLocally", "Completed"] = "Accepted"
-        if answer != "Accepted":
+        now = clock.now()
+        if answer == "Accepted" and not _word_broken(row, now):
+            await service.stop_accepted(after, row.id, now)
+        else:
             status = "ClosedLocally"
             try:
                 row = await service.close_session(
@@ -158,13 +170,18 @@ async def force_stop_transaction(
                     row.id,
                     reason=(body or ForceStop()).reason,
                     closed_by=ClosedBy.OPERATOR,
-                    now=clock.now(),
+                    now=now,
                 )
             except Conflict:  # its stop came after all, a moment ago
                 row = await queries.transaction(after, principal, str(row.id))
                 status = "Completed"
         transaction = TransactionDetail.model_validate(row)
     return ForceStopped(status=status, answer=answer, transaction=transaction)
+
+
+def _word_broken(row: Session, now: datetime) -> bool:
+    """Tell whether the charger accepted to stop this session so long ago that its stop will not come."""
+    return row.stop_accepted_at is not None and now - row.stop_accepted_at >= KEEPS_ITS_WORD
 
 
 async def _ask_to_stop(

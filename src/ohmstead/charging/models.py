@@ -103,6 +103,7 @@ class Session(Base):
     meter_stop: Mapped[int | None] = mapped_column(BigInteger)
     energy_wh: Mapped[Decimal | None] = mapped_column(Numeric(16, 3))
     stop_reason: Mapped[str | None] = mapped_column(String(40))
+    stop_accepted_at: Mapped[datetime | None]
     last_sample_at: Mapped[datetime | None]
     register_wh: Mapped[Decimal | None] = mapped_column(Numeric(16, 3))
     power_w: Mapped[float | None] = mapped_column(Double)

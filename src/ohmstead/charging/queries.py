@@ -10,12 +10,13 @@ from sqlalchemy import Select, func, or_, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.accounts.models import Token
 from ohmstead.accounts.principal import Principal
 from ohmstead.charging.energy import EnergyMeter, Sample
 from ohmstead.charging.figures import figures_written
 from ohmstead.charging.models import MeterValue, Session, SessionStatus
 from ohmstead.core.errors import NotFound
-from ohmstead.core.paging import Order, containing, number_key, time_key, uuid_key
+from ohmstead.core.paging import Order, Paging, Slice, containing, number_key, time_key, uuid_key
 
 INT64 = 2**63
 MARGIN = timedelta(days=1)
@@ -49,7 +50,26 @@ class TransactionFilter:
 
 def transactions(principal: Principal, wanted: TransactionFilter) -> Select[Session]:
     """Select the sessions of the caller's scope that fit. `since` is included, `until` is not."""
-    query = principal.within(select(Session), Session.backoffice_id, Session.station_id)
+    return _fitting(principal.within(select(Session), Session.backoffice_id, Session.station_id), wanted)
+
+
+async def sessions_of_driver(
+    session: AsyncSession, principal: Principal, driver_id: UUID, paging: Paging
+) -> Slice[Session]:
+    """Return a page of what a driver has charged with its cards, newest first.
+
+    The driver sees all of it, others what is in their scope. Whether the caller sees the driver at all has
+    been asked before.
+    """
+    await figures_written(session)
+    cards = select(Token.id).where(Token.driver_id == driver_id)
+    query = select(Session).where(Session.token_id.in_(cards))
+    if principal.user_id != driver_id:
+        query = principal.within(query, Session.backoffice_id, Session.station_id)
+    return await SESSIONS.slice(session, _fitting(query, TransactionFilter(q=paging.q)), paging)
+
+
+def _fitting(query: Select[Session], wanted: TransactionFilter) -> Select[Session]:
     if wanted.charger is not None:
         query = query.where(Session.charger_id == wanted.charger)
     if wanted.station is not None:

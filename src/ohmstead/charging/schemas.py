@@ -102,8 +102,9 @@ class ForceStop(Schema):
 
 
 class ForceStopped(BaseModel):
-    """How it ended: `Accepted` (the charger will send its stop), `ClosedLocally`, or `Completed` when its
-    stop came meanwhile. `answer` is the charger's own word, `Timeout`, `CallError`, `Busy` or `Offline`.
+    """How it ended: `Accepted` (the charger will send its stop; ask again if it does not), `ClosedLocally`,
+    or `Completed` when its stop came meanwhile. `answer` is the charger's own word, `Timeout`, `CallError`,
+    `Busy` or `Offline`.
     """
 
     status: Literal["Accepted", "ClosedLocally", "Completed"]

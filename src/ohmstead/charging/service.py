@@ -19,7 +19,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -288,6 +288,15 @@ async def close_session(
         raise Conflict("The transaction has ended already.", code="TransactionEnded")
     await close(session, row, reason=reason, by=closed_by, at=at, now=now)
     return row
+
+
+async def stop_accepted(session: AsyncSession, session_id: UUID, now: datetime) -> None:
+    """Remember when the charger first accepted to stop an open session."""
+    first = update(Session).where(Session.id == session_id, Session.stop_accepted_at.is_(None))
+    open_still = first.where(Session.status == SessionStatus.ACTIVE)
+    await session.execute(
+        open_still.values(stop_accepted_at=now).execution_options(synchronize_session=False)
+    )
 
 
 async def close_stale(session: AsyncSession, now: datetime, after: timedelta) -> list[Session]:

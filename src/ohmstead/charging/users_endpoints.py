@@ -4,14 +4,10 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path
-from sqlalchemy import select
 
 from ohmstead.accounts.access import Caller
-from ohmstead.accounts.models import Token
 from ohmstead.accounts.users_queries import find_user
 from ohmstead.charging import queries
-from ohmstead.charging.figures import figures_written
-from ohmstead.charging.models import Session
 from ohmstead.charging.schemas import TransactionOut
 from ohmstead.core.http import UnitOfWork
 from ohmstead.core.paging import Page, Paging
@@ -28,9 +24,5 @@ async def list_sessions_of_user(
 ) -> Page[TransactionOut]:
     """List the charging sessions of a driver, newest first; a Backoffice sees those at its own chargers."""
     user = await find_user(session, principal, user_id)
-    await figures_written(session)
-    wanted = queries.TransactionFilter(q=paging.q)
-    cards = select(Token.id).where(Token.driver_id == user.id)
-    query = queries.transactions(principal, wanted).where(Session.token_id.in_(cards))
-    found = await queries.SESSIONS.slice(session, query, paging)
+    found = await queries.sessions_of_driver(session, principal, user.id, paging)
     return found.page(TransactionOut.model_validate(row) for row in found.rows)

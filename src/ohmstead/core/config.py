@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 from ohmstead.core.addresses import is_host, is_url, postgres_url, redis_url
 
@@ -154,6 +154,8 @@ class Settings(BaseSettings):
     rate_limit_registration: RateLimit = 20
     rate_limit_booking: RateLimit = 30
     rate_limit_command: RateLimit = 300
+    rate_limit_invitation: RateLimit = 100
+    rate_limit_personal_data: RateLimit = 20
     rate_limit_exempt: Annotated[tuple[Network, ...], NoDecode] = ()
     db_pool_size: int = Field(10, ge=1, le=200)
 
@@ -434,9 +436,14 @@ def known_env_names() -> set[str]:
     return {env_name(field) for field in Settings.model_fields} | {"PORT"}
 
 
-def unknown_env_names(environ: Mapping[str, str] | None = None) -> list[str]:
-    """`OHMSTEAD_*` variables that nothing reads: most often a slip of the pen."""
-    names = os.environ if environ is None else environ
+def names_in_env_file() -> list[str]:
+    """The names that the `.env` of the working folder sets, in capitals."""
+    return [name.upper() for name in DotEnvSettingsSource(Settings).env_vars]
+
+
+def unknown_env_names(given: Iterable[str] | None = None) -> list[str]:
+    """`OHMSTEAD_*` names, `given` or of the environment, that nothing reads: most often slips of the pen."""
+    names = os.environ if given is None else given
     known = known_env_names()
     return sorted(name for name in names if name.upper().startswith(ENV_PREFIX) and name.upper() not in known)
 

@@ -10,7 +10,7 @@ BOOKING: Final = re.compile(
 DRIVER: Final = re.compile(r"^/(charging-points|drivers)(?=/|$)")
 
 
-SLASHES_END: Final = re.compile(r"^/(api|charging-points|drivers|docs|health)/")
+SLASHES_END: Final = re.compile(r"^/(api|charging-points|drivers|docs|health|sign-in)/")
 """Here a slash at the end of a path means nothing: it is served as the path without it."""
 
 

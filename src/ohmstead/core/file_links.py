@@ -59,7 +59,7 @@ def sign(settings: Settings, purpose: Purpose, subject: UUID, until: datetime) -
     """Return the token that is good for `purpose` on `subject` until that moment."""
     ends = min(int(until.timestamp()), LATEST)
     body = subject.bytes + ends.to_bytes(4, "big")
-    return base64.urlsafe_b64encode(body + _mac(settings, purpose, body)).decode()
+    return base64.urlsafe_b64encode(body + _mac(settings.signing_key, purpose, body)).decode()
 
 
 def subject_of(settings: Settings, purpose: Purpose, token: str, now: datetime) -> UUID:
@@ -68,7 +68,7 @@ def subject_of(settings: Settings, purpose: Purpose, token: str, now: datetime) 
         raise _unknown()
     raw = base64.urlsafe_b64decode(token)
     body, mac = raw[:20], raw[20:]
-    if not hmac.compare_digest(mac, _mac(settings, purpose, body)):
+    if not any(hmac.compare_digest(mac, _mac(key, purpose, body)) for key in settings.signing_keys):
         raise _unknown()
     if now >= datetime.fromtimestamp(int.from_bytes(body[16:], "big"), UTC):
         raise LinkEnded("This link has expired. Ask for a new one.")
@@ -107,9 +107,9 @@ def upload_url(settings: Settings, subject: UUID, until: datetime) -> str:
     return f"{settings.public_url}/uploads/{sign(settings, Purpose.UPLOAD, subject, until)}/"
 
 
-def _mac(settings: Settings, purpose: Purpose, body: bytes) -> bytes:
+def _mac(key: str, purpose: Purpose, body: bytes) -> bytes:
     message = b"ohmstead.file-link.1\0" + purpose.encode() + b"\0" + body
-    return hmac.digest(settings.signing_key.encode(), message, "sha256")[:16]
+    return hmac.digest(key.encode(), message, "sha256")[:16]
 
 
 def _unknown() -> NotFound:

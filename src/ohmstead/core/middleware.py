@@ -43,29 +43,13 @@ class RequestScope:
     end of a path means nothing, and `%2F` and `%25` within a path parameter stay so (an identity may hold
     a slash, an id tag a percent sign): whoever takes such a parameter decodes it, once.
 
-    A body of more than `max_body` bytes is refused with 413: at once when its length is told, else when it
-    has grown so long; below the paths of `uploads` as many are taken as it says. `https` tells whether people
-    reach this server by https. What the application
-    raises is answered with 500 here, so that this has its id too.
+    `https` tells whether people reach this server by https. It is the outermost of ours: `OutsideAnswers` and
+    what says who may read an answer (see `core.cors`) are within.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        max_body: int | None = None,
-        uploads: tuple[re.Pattern[str], int] | None = None,
-        *,
-        https: bool = False,
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, https: bool = False) -> None:
         self.app = app
-        self.max_body = max_body
-        self.uploads = uploads
         self.headers = HEADERS | HSTS if https else HEADERS
-
-    def _limit(self, scope: Scope) -> int | None:
-        if self.uploads is not None and self.uploads[0].match(scope["path"]):
-            return self.uploads[1]
-        return self.max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -83,18 +67,59 @@ class RequestScope:
         begin_request(request_id, scope["client"][0] if scope.get("client") else None)
         started = time.perf_counter()
         status = 500
-        begun = False
 
         async def answer(message: Message) -> None:
-            nonlocal status, begun
+            nonlocal status
             if message["type"] == "http.response.start":
-                begun = True
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
                 for name, value in self.headers.items():
                     if name not in headers:
                         headers[name] = value
+            await send(message)
+
+        try:
+            await self.app(scope, receive, answer)
+        finally:
+            _finish(scope, status, time.perf_counter() - started)
+
+
+class OutsideAnswers:
+    """Answers what no route does: 413 to a body that is too long, 500 to what the application raises.
+
+    It is within `RequestScope` and within what says who may read an answer, so that these have an id, and
+    pages of other sites that are listed can read them.
+
+    A body of more than `max_body` bytes is refused at once when its length is told, else when it has grown so
+    long; below the paths of `uploads` as many are taken as it says.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_body: int | None = None,
+        uploads: tuple[re.Pattern[str], int] | None = None,
+    ) -> None:
+        self.app = app
+        self.max_body = max_body
+        self.uploads = uploads
+
+    def _limit(self, scope: Scope) -> int | None:
+        if self.uploads is not None and self.uploads[0].match(scope["path"]):
+            return self.uploads[1]
+        return self.max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun = False
+
+        async def answer(message: Message) -> None:
+            nonlocal begun
+            begun = begun or message["type"] == "http.response.start"
             await send(message)
 
         try:
@@ -110,8 +135,6 @@ class RequestScope:
             if begun:
                 raise
             await crash_response()(scope, receive, answer)
-        finally:
-            _finish(scope, status, time.perf_counter() - started)
 
 
 def _told_length(scope: Scope) -> int:

@@ -24,6 +24,9 @@ PORTS = frozenset({80, 443, 8080, 8443})
 
 _SHARED = (IPv4Network("100.64.0.0/10"), IPv4Network("192.0.0.0/24"), IPv4Network("198.18.0.0/15"))
 _TRANSLATED = IPv6Network("64:ff9b::/96")
+_TRANSLATED_HERE = IPv6Network("64:ff9b:1::/48")
+"""Stands for IPv4 addresses too, within one network and as that sees fit (RFC 8215): where the address stands
+in it cannot be told from outside, so none of it is called."""
 
 
 class Forbidden(httpx.RequestError):
@@ -44,6 +47,7 @@ def reachable(address: Address, allowed: Iterable[Network] = ()) -> bool:
     return (
         address.is_global
         and not address.is_multicast
+        and not (address.version == 6 and address in _TRANSLATED_HERE)
         and not any(address.version == 4 and address in network for network in _SHARED)
     )
 

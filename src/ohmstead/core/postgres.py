@@ -51,6 +51,8 @@ SERVER_SETTINGS = {
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
+    # Without the DETAIL of an error: it holds the values of the row, which may be somebody's address.
+    "log_error_verbosity": "terse",
 }
 UNSAFE_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -112,6 +114,15 @@ class EmbeddedPostgres:
             ) from None
         atexit.register(self._stop_at_exit)
         return self.url()
+
+    def start_again(self) -> None:
+        """Start the server that is held when it has ended by itself; it goes through a crash recovery.
+
+        Blocks as `start` does. Raises `StartupError`, and `OSError` when the data folder is gone.
+        """
+        with self._exclusive():
+            if self._hold is not None:
+                self._ensure_running()
 
     def stop(self) -> None:
         """Leave the server and stop it when nobody else uses it. Does nothing when not started."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request
 
 from ohmstead.accounts.access import Caller
+from ohmstead.accounts.limits import Subject, limited_caller
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Conflict, Invalid
 from ohmstead.core.http import UnitOfWork
@@ -52,7 +53,12 @@ async def list_installed_profiles(
     return await queries.list_installed(session, charger_id, paging)
 
 
-@router.post("/charging-profiles", responses=ASKS, response_model_exclude_unset=True)
+@router.post(
+    "/charging-profiles",
+    responses=ASKS,
+    response_model_exclude_unset=True,
+    dependencies=[limited_caller(Subject.COMMAND)],
+)
 async def assign_charging_profile(
     *,
     request: Request,
@@ -105,7 +111,12 @@ async def _transaction(session: UnitOfWork, charger_id: str, body: Assignment) -
     return running.ocpp_transaction_id
 
 
-@router.delete("/charging-profiles", responses=ASKS, response_model_exclude_unset=True)
+@router.delete(
+    "/charging-profiles",
+    responses=ASKS,
+    response_model_exclude_unset=True,
+    dependencies=[limited_caller(Subject.COMMAND)],
+)
 async def clear_charging_profiles(
     *,
     request: Request,
@@ -149,7 +160,11 @@ async def _known(database: Database, charger_id: str) -> set[int]:
         return await queries.installed_numbers(session, charger_id)
 
 
-@router.get("/composite-schedule", responses=refuses(429, "The charger is busy with earlier commands."))
+@router.get(
+    "/composite-schedule",
+    responses=refuses(429, "The charger is busy with earlier commands."),
+    dependencies=[limited_caller(Subject.COMMAND)],
+)
 async def get_composite_schedule(
     *,
     request: Request,

@@ -7,6 +7,7 @@ start of its own. All of it is shown, nothing of it is taken for more than it is
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import isfinite
 from typing import Any
 
 from ohmstead.energy.composite import VOLTAGE, Limit
@@ -31,36 +32,54 @@ class Difference:
 def told_limits(answer: dict[str, Any], asked_at: datetime, unit: str, phases: int) -> list[Limit] | None:
     """Read the schedule of a GetCompositeSchedule.conf (OCPP 1.6 6.22) in `unit`, from `asked_at` on.
 
-    None when there is none in it. A negative limit is none; a schedule that begins later, or earlier, is
-    moved to where it belongs.
+    None when there is none in it, or none that can be read. A negative limit is none; a schedule that begins
+    later, or earlier, is moved to where it belongs.
     """
     schedule = answer.get("chargingSchedule")
     if not isinstance(schedule, dict):
+        return None
+    told = schedule.get("chargingRateUnit")
+    periods = schedule.get("chargingSchedulePeriod", [])
+    if told not in ("A", "W") or not isinstance(periods, list):
         return None
     begins = schedule.get("startSchedule") or answer.get("scheduleStart")
     offset = 0
     if isinstance(begins, str):
         try:
             offset = round((parse_timestamp(begins) - asked_at).total_seconds())
-        except ValueError:
+        except (ValueError, OverflowError):
             offset = 0
     if 0 < offset <= THINKING:
         offset = 0
+    read = [_period(one, told, unit, phases) for one in periods]
+    if None in read:
+        return None
     found: list[Limit] = []
-    for period in sorted(schedule.get("chargingSchedulePeriod", []), key=lambda one: one["startPeriod"]):
-        limit: float | None = float(period["limit"])
-        if limit is not None and limit < 0:
-            limit = None
-        if limit is not None:
-            limit = _converted(
-                limit, schedule["chargingRateUnit"], unit, period.get("numberPhases") or phases
-            )
-        start = period["startPeriod"] + offset
-        if start <= 0:
+    for start, limit in sorted((one for one in read if one is not None), key=lambda one: one[0]):
+        if start + offset <= 0:
             found = [Limit(0, limit)]
         else:
-            found.append(Limit(start, limit))
+            found.append(Limit(start + offset, limit))
     return found
+
+
+def _period(period: Any, told: str, unit: str, phases: int) -> tuple[int, float | None] | None:
+    """Read one period: from when on, and its limit in `unit`; None when it is no period."""
+    if not isinstance(period, dict):
+        return None
+    start, limit = _number(period.get("startPeriod")), _number(period.get("limit"))
+    if start is None or limit is None or start != int(start):
+        return None
+    if limit < 0:
+        return int(start), None
+    number = period.get("numberPhases")
+    limit = _converted(limit, told, unit, number if number in (1, 2, 3) else phases)
+    return (int(start), limit) if isfinite(limit) else None
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and isfinite(value) else None
 
 
 def _converted(limit: float, told: str, unit: str, phases: int) -> float:

@@ -8,6 +8,7 @@ from ohmstead.fleet.campaigns import service as campaigns
 from ohmstead.fleet.configuration import applying as configuration
 from ohmstead.fleet.configuration.wanted import Placed
 from ohmstead.fleet.firmware import telling as firmware
+from ohmstead.stations import adoption
 
 
 async def connected(session: AsyncSession, charger_id: str, now: datetime) -> None:
@@ -16,6 +17,7 @@ async def connected(session: AsyncSession, charger_id: str, now: datetime) -> No
     Called when the gateway's look-up said that there is some, after its presence is written.
     """
     await campaigns.wake(session, charger_id, now)
+    await adoption.connected(session, charger_id, now)
 
 
 async def booted(session: AsyncSession, charger: Placed, now: datetime) -> int | None:

@@ -1,6 +1,6 @@
 """Who is connected to this process: which socket serves a charger, and what is written and told of it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ class Attendance:
         self._news = presence.News()
         self._publishing = False
         gateway.links.on_disconnect(self.waiting.close)
+        gateway.links.on_end(self.served)
 
     def __len__(self) -> int:
         return len(self._sockets)
@@ -42,6 +43,11 @@ class Attendance:
     def __iter__(self) -> Iterator[ChargerConnection]:
         """Iterate over the sockets as they are now, whatever comes and goes meanwhile."""
         return iter(list(self._sockets))
+
+    def served(self, charger_ids: Collection[str]) -> Callable[[], bool]:
+        """Return what tells whether all is served that the chargers have sent over the sockets of now."""
+        going = [one for one in self._sockets if one.charger.id in set(charger_ids)]
+        return lambda: all(one.idle for one in going)
 
     # --- coming and going
 
@@ -51,9 +57,7 @@ class Attendance:
         metrics.CONNECTIONS.set(len(self._sockets))
         self._writer.submit(Entry([(presence.CONNECTION, connection.opened)], nothing))
 
-    def take_over(
-        self, connection: ChargerConnection, *, alerted: bool = False, awaited: bool = False
-    ) -> None:
+    def take_over(self, connection: ChargerConnection, *, alerted: bool = False) -> None:
         """Make this socket the charger's own, in place of an older one that is still open."""
         charger = connection.charger
         self.waiting.remove(connection)
@@ -79,7 +83,7 @@ class Attendance:
             if alerted:
                 self._news.back.append(charger.id)
                 self._publish_soon()
-            if awaited:
+            if connection.awaited:
                 self._gateway.spawn(
                     self._gateway.publish(lambda session: connected(session, charger.id, self._clock.now()))
                 )

@@ -18,7 +18,7 @@ from ohmstead.gateway.writer import Entry
 from ohmstead.link.links import Answer, ChargerBusy, ChargerOffline, caller_left
 from ohmstead.ocpp.errors import ErrorCode, OcppError
 from ohmstead.ocpp.frames import CallError, CallResult, encode_call
-from ohmstead.ocpp.v16.schemas import check_response
+from ohmstead.ocpp.v16.schemas import check_response, lacks_status
 
 if TYPE_CHECKING:
     from ohmstead.gateway.connection import ChargerConnection
@@ -135,8 +135,13 @@ class Calls:
         finally:
             self._pending = None
         if isinstance(frame, CallResult):
-            self._log(pending, text, None, _broken_response(action, frame.payload))
-            return Answer(response=frame.payload)
+            fault = _broken_response(action, frame.payload)
+            if not lacks_status(action, frame.payload):
+                self._log(pending, text, None, fault)
+                return Answer(response=frame.payload)
+            code = ErrorCode.FORMATION_VIOLATION
+            self._log(pending, text, code, fault)
+            return Answer(error_code=code, error_description=fault or "", unusable=frame.payload)
         self._log(pending, text, frame.code, None)
         return Answer(error_code=frame.code, error_description=frame.description)
 
@@ -188,7 +193,9 @@ def _result(code: str | None) -> str:
 
 
 def _broken_response(action: str, payload: dict[str, Any]) -> str | None:
-    """Tell how an answer breaks its schema. It is passed on all the same: the operator asked for it."""
+    """Tell how an answer breaks its schema. It is passed on all the same, the operator asked for it: but as
+    an error when it does not say whether the charger accepts.
+    """
     try:
         check_response(action, payload)
     except OcppError as error:

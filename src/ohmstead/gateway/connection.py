@@ -80,6 +80,7 @@ class ChargerConnection:
         "_inbox",
         "_last_id",
         "attached",
+        "awaited",
         "charger",
         "elsewhere",
         "gateway",
@@ -112,6 +113,7 @@ class ChargerConnection:
         self.charger = charger
         self.tolerant = tolerant
         self.attached = False
+        self.awaited = False
         self.elsewhere = False
         self.since = now
         self.opened: Row = {}
@@ -244,7 +246,9 @@ class ChargerConnection:
             if hot.failed is not None:
                 hot.failed()
             if isinstance(error, BadRow):
-                what = f"this cannot be stored: {error}"
+                # What the database says names our tables: that is for us.
+                logger.info("gateway.message_not_stored", charger_id=self.charger.id, why=str(error))
+                what = "a value cannot be stored: mend and send again"
                 self._refuse(inbound, OcppError(ErrorCode.PROPERTY_CONSTRAINT_VIOLATION, what))
             else:
                 away = "the database is away for the moment: send this again"

@@ -28,6 +28,7 @@ from ohmstead.gateway.protocol import ChargerProtocol
 from ohmstead.gateway.refusals import Refusals
 from ohmstead.stations import credentials
 from ohmstead.stations.observations import WRONG_SUBPROTOCOL
+from ohmstead.stations.texts import charger_id_fault
 
 if TYPE_CHECKING:
     from ohmstead.gateway.server import Gateway
@@ -82,6 +83,7 @@ class Door:
         connection.sessions = known.open_sessions()
         connection.since = known.presence_since or connection.since
         connection.elsewhere = elsewhere
+        connection.awaited = known.awaited
         if not protocol.accept(connection, subprotocol):
             return
         connection.opened = {
@@ -111,7 +113,7 @@ class Door:
             gateway.spawn(self._decide_password(known.id, matched, connection.last_seen))
         protocol.watch(self._settings.ocpp_ping_interval, 2.0 * self._settings.ocpp_heartbeat_interval)
         if gateway.links.get(known.id) is None and not elsewhere:
-            gateway.attendance.take_over(connection, alerted=known.alerted, awaited=known.awaited)
+            gateway.attendance.take_over(connection, alerted=known.alerted)
         else:
             gateway.attendance.waiting.add(connection)
 
@@ -119,6 +121,9 @@ class Door:
         """Keep a charger that nobody registered, where that is wanted, and return it as Pending."""
         if not self._settings.ocpp_accept_unknown:
             return None
+        fault = charger_id_fault(identity)
+        if fault is not None:  # nobody could ever adopt or delete it
+            raise Refused(404, "UnknownCharger", f"No charger can have this identity: it {fault}.")
         try:
             async with self._gateway.cold, self._gateway.database.session() as session:
                 await unknown.admit(

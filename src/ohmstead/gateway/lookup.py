@@ -23,7 +23,7 @@ SELECT charger.id, charger.backoffice_id, charger.station_id, charger.registrati
        EXISTS (SELECT 1 FROM notifications_alert alert
                 WHERE alert.kind = 'ChargerOffline' AND alert.subject = charger.id
                   AND alert.cleared_at IS NULL) AS alerted,
-       EXISTS (SELECT 1 FROM fleet_campaign_item item
+       charger.boot_awaited OR EXISTS (SELECT 1 FROM fleet_campaign_item item
                 WHERE item.charger_id = charger.id AND item.state IN ('Queued', 'Away')) AS awaited,
        (SELECT coalesce(json_agg(next.password_hash ORDER BY next.at DESC), '[]')
           FROM stations_next_password next WHERE next.charger_id = charger.id) AS next_passwords,

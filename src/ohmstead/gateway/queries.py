@@ -10,6 +10,7 @@ from ohmstead.accounts.models import Role
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.paging import Order, containing, number_key, time_key, uuid_key
 from ohmstead.gateway.models import Connection, Message, Refusal
+from ohmstead.stations.chargers_queries import told_to
 from ohmstead.stations.models import Charger
 
 WINDOW = timedelta(hours=24)
@@ -42,14 +43,16 @@ class MessageFilter:
 def messages(principal: Principal, wanted: MessageFilter, now: datetime) -> Select[Message]:
     """Select the messages of the caller's chargers that fit.
 
-    A message has no business of its own: it is its charger's. Those of unknown chargers are for a
-    SystemAdmin alone. Without a charger and a `since` the 24 hours before `until` (or now) are
-    searched: a log of tens of millions of rows is only ever read through its indexes of time.
+    A message has no business of its own: it is its charger's, and of the business that had it then. Those of
+    unknown chargers, and those from before a charger was its business's, are for a SystemAdmin alone. Without
+    a charger and a `since` the 24 hours before `until` (or now) are searched: a log of tens of millions of
+    rows is only ever read through its indexes of time.
     """
     query = select(Message)
     if principal.role is not Role.SYSTEM_ADMIN:
         query = query.join(Charger, Charger.id == Message.charger_id)
         query = principal.within(query, Charger.backoffice_id, Charger.station_id)
+        query = query.where(told_to(principal, Message.received_at))
     since = wanted.since
     if since is None and wanted.charger is None:
         since = _before(wanted.until or now)
@@ -100,6 +103,7 @@ def connections(
     """Select the sockets of the caller's chargers; `q` searches charger, address and why they closed."""
     query = select(Connection).join(Charger, Charger.id == Connection.charger_id)
     query = principal.within(query, Charger.backoffice_id, Charger.station_id)
+    query = query.where(told_to(principal, Connection.opened_at))
     query = query.where(containing(q, Connection.charger_id, Connection.address, Connection.close_reason))
     opened = Connection.opened_at
     return _bounded(query, of=Connection.charger_id, at=opened, charger=charger, since=since, until=until)

@@ -36,6 +36,14 @@ CUT_SECONDS = 3.0
 SEEN_EVERY_SECONDS = 10.0
 COLD_AT_ONCE = 8
 RETRY_SECONDS = 1.0
+WATCH_SECONDS = 0.5
+
+
+class _Last:
+    """When the watch did each of its works last."""
+
+    def __init__(self) -> None:
+        self.seen = self.cut = self.figures = time.monotonic()
 
 
 class Gateway:
@@ -139,30 +147,36 @@ class Gateway:
         task = asyncio.current_task()
         if task is not None:
             task.set_name("gateway watch")
-        last_seen = last_cut = last_figures = time.monotonic()
+        last = _Last()
         while True:
-            await asyncio.sleep(0.5)
-            away = self.writer.away_since
-            if away is not None and time.monotonic() - max(away, last_cut) >= CUT_SECONDS:
-                # It may hang with its connections open: then whoever waits for one would wait for ever.
-                last_cut = time.monotonic()
-                self.database.cut()
-            if self.database_away and self.attendance:
-                logger.warning(
-                    "gateway.closing_all", why="the database is away", sockets=len(self.attendance)
-                )
-                for connection in self.attendance:
-                    connection.protocol.close(1013, "the database is away: come back later")
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                self._look(last)
+            except Exception:
+                # A fault of ours in one look must not end the watch, or nobody would be written as seen.
+                logger.exception("gateway.watch_failed")
+
+    def _look(self, last: "_Last") -> None:
+        """Do what is due by now; `last` says when each was done."""
+        away = self.writer.away_since
+        if away is not None and time.monotonic() - max(away, last.cut) >= CUT_SECONDS:
+            # It may hang with its connections open: then whoever waits for one would wait for ever.
+            last.cut = time.monotonic()
+            self.database.cut()
+        if self.database_away and self.attendance:
+            logger.warning("gateway.closing_all", why="the database is away", sockets=len(self.attendance))
+            for connection in self.attendance:
+                connection.protocol.close(1013, "the database is away: come back later")
+        if away is None:
+            self.attendance.write_owed()
+            if time.monotonic() - last.figures >= WRITE_EVERY.total_seconds():
+                last.figures = time.monotonic()
+                self.figures.tick()
+        if time.monotonic() - last.seen >= SEEN_EVERY_SECONDS:
+            last.seen = time.monotonic()
+            self.attendance.write_seen()
             if away is None:
-                self.attendance.write_owed()
-                if time.monotonic() - last_figures >= WRITE_EVERY.total_seconds():
-                    last_figures = time.monotonic()
-                    self.figures.tick()
-            if time.monotonic() - last_seen >= SEEN_EVERY_SECONDS:
-                last_seen = time.monotonic()
-                self.attendance.write_seen()
-                if away is None:
-                    self.write_observed()
+                self.write_observed()
 
     def write_observed(self) -> None:
         """Write what chargers were seen to do since the last time."""

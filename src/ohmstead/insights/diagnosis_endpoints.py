@@ -10,7 +10,7 @@ from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.insights.diagnosis import FindingKind, calls_somebody, findings
 from ohmstead.insights.diagnosis_queries import evidence
 from ohmstead.insights.diagnosis_schemas import DiagnosisOut, FindingOut
-from ohmstead.stations.chargers_queries import get_charger
+from ohmstead.stations.chargers_queries import get_charger, seen_since
 from ohmstead.stations.parameters import ChargerId
 
 router = APIRouter(prefix="/api/admin/chargers", tags=["Chargers"])
@@ -27,9 +27,10 @@ async def get_diagnosis(
     """Tell what is wrong with a charger by what it did in the last days, with evidence and what to do."""
     charger = await get_charger(session, principal, charger_id)
     since = now - timedelta(days=days)
+    owned_since = seen_since(principal, charger)
     seen = []
     for kind in FindingKind:
-        found = await evidence(session, kind, since, now, charger.id)
+        found = await evidence(session, kind, since, now, charger.id, owned_since=owned_since)
         if charger.id in found:
             seen.append((kind, found[charger.id]))
     found_all = findings(seen)

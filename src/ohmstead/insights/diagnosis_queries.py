@@ -5,7 +5,7 @@ is bounded: by the window, by an index of it, and by the number of rows that are
 """
 
 from collections import defaultdict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -16,6 +16,7 @@ from ohmstead.insights.diagnosis import Evidence, Example, FindingKind, drift_of
 KEPT = 5
 SETTLING = timedelta(minutes=15)
 """A charger may be silent for so long after its boot."""
+BEGINNING = datetime.min.replace(tzinfo=UTC)
 QUIET = timedelta(hours=1)
 """A session may be silent for so long."""
 
@@ -165,7 +166,7 @@ SELECT charger.id AS charger_id, sum(observation.count)::bigint AS count,
        min(observation.first_at) AS first_at, max(observation.last_at) AS last_at,
        jsonb_agg(observation.examples ORDER BY observation.day DESC) AS examples
   FROM stations_observation observation JOIN stations_charger charger ON charger.id = observation.charger_id
- WHERE observation.kind = :kind AND observation.last_at >= :since {one}
+ WHERE observation.kind = :kind AND observation.last_at >= :since AND observation.first_at >= :owned {one}
  GROUP BY charger.id
 """
 
@@ -213,9 +214,19 @@ Found = dict[str, Evidence]
 
 
 async def evidence(
-    session: AsyncSession, kind: FindingKind, since: datetime, now: datetime, charger_id: str | None = None
+    session: AsyncSession,
+    kind: FindingKind,
+    since: datetime,
+    now: datetime,
+    charger_id: str | None = None,
+    *,
+    owned_since: datetime | None = None,
 ) -> Found:
-    """Read the evidence of a kind since a moment, by charger: of one, or of all that somebody has."""
+    """Read the evidence of a kind since a moment, by charger: of one, or of all that somebody has.
+
+    Nothing from before `owned_since`: what is counted by the day not from that day either.
+    """
+    since = max(since, owned_since or since)
     which, values = (ALL, {}) if charger_id is None else (ONE, {"charger": charger_id})
     if kind is FindingKind.CLOCK_DRIFT:
         return await _clocks(session, which, {**values, "since": since})
@@ -224,7 +235,8 @@ async def evidence(
         bounds = {"settled": now - SETTLING, "quiet": now - QUIET, "since": since}
         return await _gathered(session, silent, {**values, **bounds})
     if kind in OBSERVATIONS:
-        found = await _observed(session, kind, which, {**values, "since": since})
+        owned = owned_since or BEGINNING
+        found = await _observed(session, kind, which, {**values, "since": since, "owned": owned})
         if found or kind is FindingKind.WRONG_SUBPROTOCOL or charger_id is None:
             return found
         cases = f"{REUSED} {which}"

@@ -55,11 +55,13 @@ class Readiness(BaseModel):
 
 
 @router.get("/health")
+@router.head("/health", include_in_schema=False)
 async def get_health() -> Health:
     """Tell that the process answers."""
     return Health()
 
 
+@router.head("/health/ready", include_in_schema=False)
 @router.get(
     "/health/ready",
     response_model=Readiness,

@@ -24,7 +24,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import Field, ValidationError
 from starlette.websockets import WebSocketDisconnected
 
-from ohmstead.accounts.access import DEBTS, authenticate, check_key
+from ohmstead.accounts.access import DEBTS, check_key, principal_by
 from ohmstead.accounts.api_keys_access import holder_of
 from ohmstead.accounts.api_keys_secrets import PREFIX
 from ohmstead.accounts.models import Role
@@ -178,7 +178,7 @@ class Listener:
                     return holder.principal, holder.expires_at or FOR_EVER
                 # First what may have to ask an issuer for its keys: no connection waits for the network.
                 claims = await claims_of(session, self._settings, token, now)
-                principal = await authenticate(session, self._settings, token, now)
+                principal = await principal_by(session, self._settings, claims, now)
                 if principal.debt is not None:
                     raise Forbidden(DEBTS[principal.debt], code=principal.debt)
             return principal, claims.expires_at

@@ -5,13 +5,16 @@ the socket is held.
 """
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from ohmstead.core.errors import Conflict, Kind
+
+END_SECONDS = 5.0
 
 caller_left: ContextVar[asyncio.Future[None] | None] = ContextVar("caller_left", default=None)
 """Done when whoever asks has gone: a call that still waits for its turn then is not sent any more."""
@@ -44,16 +47,21 @@ class ChargerBusy(ChargerOffline):
 class Answer:
     """What came back for a CALL: the charger's `response`, or its CALLERROR, or nothing in time.
 
-    Exactly one of `response` and `error_code` is set, or none of them: then it timed out.
+    Exactly one of `response` and `error_code` is set, or none of them: then it timed out. A CALLRESULT that
+    does not say whether the charger accepts is an error as well, with the payload in `unusable`.
     """
 
     response: dict[str, Any] | None = None
     error_code: str | None = None
     error_description: str = ""
+    unusable: dict[str, Any] | None = None
 
     @property
     def status(self) -> str:
-        """Return the charger's own status word (`Accepted` where it has none), `CallError` or `Timeout`."""
+        """Return the charger's own status word, `CallError` or `Timeout`.
+
+        `Accepted` where the answers to the action have no status.
+        """
         if self.response is not None:
             status = self.response.get("status", "Accepted")
             return status if isinstance(status, str) else "Accepted"
@@ -97,6 +105,7 @@ class Links:
         self._links: dict[str, ChargerLink] = {}
         self.beyond: Beyond | None = None
         self._close_waiting: Callable[[str, str], None] | None = None
+        self._served: Callable[[Collection[str]], Callable[[], bool]] | None = None
 
     def __len__(self) -> int:
         return len(self._links)
@@ -121,6 +130,22 @@ class Links:
     def on_disconnect(self, close_waiting: Callable[[str, str], None]) -> None:
         """Have this called, with the charger's id and why, to close the sockets that are not attached."""
         self._close_waiting = close_waiting
+
+    def on_end(self, served: Callable[[Collection[str]], Callable[[], bool]]) -> None:
+        """Have this called, with the ids of chargers, to get what tells when all that they sent is served."""
+        self._served = served
+
+    async def end(self, charger_ids: Collection[str], reason: str) -> None:
+        """Close every socket of chargers, and wait until what they had sent here is served.
+
+        For `END_SECONDS` at most: the database may be away.
+        """
+        served = self._served(charger_ids) if self._served is not None else None
+        for charger_id in charger_ids:
+            self.disconnect(charger_id, reason)
+        deadline = time.monotonic() + END_SECONDS
+        while served is not None and not served() and time.monotonic() < deadline:  # noqa: ASYNC110 # rare
+            await asyncio.sleep(0.02)
 
     def disconnect(self, charger_id: str, reason: str) -> None:
         """Close every socket of a charger: its own, those that wait beside it, those on their way in.

@@ -284,6 +284,7 @@ async def _put(link: ChargerLink | None, question: Message) -> Message:
             "response": answer.response,
             "error_code": answer.error_code,
             "error_description": answer.error_description,
+            "unusable": answer.unusable,
         }
     }
 

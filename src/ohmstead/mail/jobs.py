@@ -12,10 +12,13 @@ from ohmstead.core.clock import Clock
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.jobs import RETRY
+from ohmstead.core.logging import Open
 from ohmstead.mail.models import Mail, MailStatus
 from ohmstead.mail.smtp import MailRefused, MailServerAway, deliver
 
 NAMESPACE = "mail"
+TRIES = RETRY.max_attempts or 1
+"""The waits between them are 3, 9, 27, ... seconds: the last of them is two days."""
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -26,8 +29,9 @@ blueprint = Blueprint()
 async def deliver_mail(context: JobContext, mail_id: str) -> None:
     """Hand a mail to the mail server; without one it is kept, for the administrator to read.
 
-    Tried for about a day while the server is away; the same Message-ID each time. Nothing is held in the
-    database meanwhile.
+    Tried `TRIES` times, over about three days, while the server is away; the same Message-ID each time. Then,
+    or when the server will not take it, it has failed, and its row says why. Nothing is held in the database
+    meanwhile.
     """
     means = context.additional_context
     settings: Settings = means["settings"]
@@ -42,9 +46,10 @@ async def deliver_mail(context: JobContext, mail_id: str) -> None:
         await _set(database, mail.id, status=MailStatus.KEPT)
         logger.info("mail.kept", template=mail.template, mail_id=mail_id)
         if settings.mail_log:
-            logger.info("mail.text", to=mail.recipient, subject=mail.subject, text=mail.text)
+            text = Open(mail.text or "")
+            logger.info("mail.text", to=mail.recipient, subject=mail.subject, text=text)
         return
-    last = context.job is not None and context.job.attempts + 1 >= (RETRY.max_attempts or 1)
+    last = context.job is not None and context.job.attempts + 1 >= TRIES
     try:
         await deliver(settings, mail)
     except MailRefused as error:
@@ -53,7 +58,9 @@ async def deliver_mail(context: JobContext, mail_id: str) -> None:
     except MailServerAway as error:
         status = MailStatus.FAILED if last else MailStatus.QUEUED
         await _set(database, mail.id, status=status, tries=mail.tries + 1, error=str(error))
-        raise
+        if not last:
+            raise
+        logger.warning("mail.given_up", template=mail.template, mail_id=mail_id)
     else:
         await _set(
             database,

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request
 
 from ohmstead.accounts.access import Caller
+from ohmstead.accounts.limits import Subject, limited_caller
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.openapi import refuses
 from ohmstead.core.paging import Page, Paging
@@ -22,7 +23,7 @@ from ohmstead.stations.chargers_schemas import (
     ReportOut,
     StatusEventOut,
 )
-from ohmstead.stations.disconnecting import disconnect
+from ohmstead.stations.disconnecting import disconnect, let_go
 from ohmstead.stations.models import ConnectorStatus, Registration
 from ohmstead.stations.parameters import ChargerId
 
@@ -68,7 +69,10 @@ async def list_chargers(
     "",
     status_code=201,
     response_model_exclude_unset=True,
-    responses=refuses(409, "There is a charger with this identity."),
+    responses={
+        **refuses(404, "There is no such business, or no such station of yours."),
+        **refuses(409, "There is a charger with this identity."),
+    },
 )
 async def create_charger(
     *, request: Request, session: UnitOfWork, principal: Caller, now: Now, body: ChargerIn
@@ -94,7 +98,8 @@ async def delete_simulated_chargers(
 ) -> Deleted:
     """Delete all simulated chargers of the caller with their sessions, meter values and messages."""
     charger_ids = await service.delete_simulated(session, principal)
-    tasks.add_task(disconnect, request.app.state.links, charger_ids, "the charger was deleted")
+    state = request.app.state
+    tasks.add_task(let_go, state.links, state.database, charger_ids, "the charger was deleted")
     return Deleted(deleted=len(charger_ids))
 
 
@@ -110,6 +115,7 @@ async def get_charger(
 @router.put(
     "/{charger_id}",
     response_model_exclude_unset=True,
+    dependencies=[limited_caller(Subject.COMMAND)],
     responses=refuses(
         409, "A connector with a history cannot be removed, nor `simulated` changed with sessions."
     ),
@@ -130,7 +136,8 @@ async def change_charger(
     retirement) the charger's socket is closed, and it connects as what it is now.
 
     A charger that came by itself (`unregistered_since`) is adopted by giving it a station or a business, or
-    by its registration: it is accepted unless that says otherwise, and asked to boot.
+    by its registration: it is accepted unless that says otherwise, and asked to boot; where it must connect
+    anew for it, after that.
     """
     key = request.app.state.settings.signing_key
     written = await service.change_charger(session, principal, now, charger_id, body, key=key)
@@ -156,7 +163,6 @@ async def _answer(request: Request, session: UnitOfWork, written: service.Writte
 async def delete_charger(
     *,
     request: Request,
-    tasks: BackgroundTasks,
     session: UnitOfWork,
     principal: Caller,
     charger_id: ChargerId,
@@ -167,7 +173,9 @@ async def delete_charger(
 ) -> None:
     """Delete a charger that never had a session; one with a history is refused (409): retire it."""
     await service.delete_charger(session, principal, charger_id, simulated=simulated is not None)
-    tasks.add_task(disconnect, request.app.state.links, [charger_id], "the charger was deleted")
+    await session.commit()
+    state = request.app.state
+    await let_go(state.links, state.database, [charger_id], "the charger was deleted")
 
 
 @router.get("/{charger_id}/status-history")
@@ -182,8 +190,7 @@ async def list_status_history(
     ] = None,
 ) -> Page[StatusEventOut]:
     """List every StatusNotification of a charger, the newest by its own clock first."""
-    await queries.get_charger(session, principal, charger_id)
-    return await queries.status_history(session, charger_id, paging, connector_id=connector_id)
+    return await queries.status_history(session, principal, charger_id, paging, connector_id=connector_id)
 
 
 @router.get("/{charger_id}/reports")
@@ -199,5 +206,4 @@ async def list_reports(
     ] = None,
 ) -> Page[ReportOut]:
     """List what a charger reported outside of its sessions, the last to arrive first."""
-    await queries.get_charger(session, principal, charger_id)
-    return await queries.reports(session, charger_id, paging, action=action)
+    return await queries.reports(session, principal, charger_id, paging, action=action)

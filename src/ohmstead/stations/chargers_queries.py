@@ -3,11 +3,13 @@
 from collections import defaultdict
 from collections.abc import Collection
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, literal, select
+from sqlalchemy import ColumnElement, func, literal, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.accounts.models import Role
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.db import UtcDateTime
 from ohmstead.core.errors import NotFound
@@ -63,6 +65,21 @@ async def get_charger(
     if charger is None:
         raise NotFound(f"There is no charger {charger_id}.", code="ChargerNotFound")
     return charger
+
+
+def told_to(principal: Principal, moment: Any) -> ColumnElement[bool]:
+    """Return the condition that what a charger said at `moment` was said to the business that has it now.
+
+    For queries that are joined to `Charger`. A SystemAdmin sees also what it said before.
+    """
+    if principal.role is Role.SYSTEM_ADMIN:
+        return true()
+    return or_(Charger.owned_since.is_(None), moment >= Charger.owned_since)
+
+
+def seen_since(principal: Principal, charger: Charger) -> datetime | None:
+    """Return the moment from which on the caller sees what a charger said; None is from the beginning."""
+    return None if principal.role is Role.SYSTEM_ADMIN else charger.owned_since
 
 
 async def list_chargers(
@@ -163,10 +180,19 @@ async def connectors_of(session: AsyncSession, charger_ids: Collection[str]) -> 
 
 
 async def status_history(
-    session: AsyncSession, charger_id: str, paging: Paging, *, connector_id: int | None = None
+    session: AsyncSession,
+    principal: Principal,
+    charger_id: str,
+    paging: Paging,
+    *,
+    connector_id: int | None = None,
 ) -> Page[StatusEventOut]:
     """Return a page of the notifications of a charger, the newest by its own clock first."""
+    charger = await get_charger(session, principal, charger_id)
     query = select(StatusEvent).where(StatusEvent.charger_id == charger_id)
+    since = seen_since(principal, charger)
+    if since is not None:
+        query = query.where(StatusEvent.received_at >= since)
     if connector_id is not None:
         query = query.where(StatusEvent.connector_id == connector_id)
     found = await HISTORY_ORDER.slice(session, query, paging)
@@ -174,10 +200,19 @@ async def status_history(
 
 
 async def reports(
-    session: AsyncSession, charger_id: str, paging: Paging, *, action: str | None = None
+    session: AsyncSession,
+    principal: Principal,
+    charger_id: str,
+    paging: Paging,
+    *,
+    action: str | None = None,
 ) -> Page[ReportOut]:
     """Return a page of the reports of a charger, the last to arrive first."""
+    charger = await get_charger(session, principal, charger_id)
     query = select(ChargerReport).where(ChargerReport.charger_id == charger_id)
+    since = seen_since(principal, charger)
+    if since is not None:
+        query = query.where(ChargerReport.received_at >= since)
     if action is not None:
         query = query.where(ChargerReport.action == action)
     found = await REPORT_ORDER.slice(session, query, paging)

@@ -80,21 +80,38 @@ async def create_charger(
     values["password_hash"] = secret_hash(password, key=key) if password else None
     statement = (
         insert(Charger)
-        .values(**values, created_at=now, updated_at=now)
+        .values(**values, owned_since=now, created_at=now, updated_at=now)
         .on_conflict_do_nothing()
         .returning(Charger)
     )
     charger = (await session.execute(statement)).scalar_one_or_none()
     if charger is None:
-        raise Conflict(
-            f"The charger id {wanted.id} is taken. Ids are unique in the whole system: choose another one.",
-            code="ChargerExists",
-            fields={"id": "is taken"},
+        raise await id_taken(session, principal, wanted.id) or Conflict(
+            f"The charger {wanted.id} was deleted at this moment. Try again."
         )
     await connectors.declare(session, charger.id, wanted.connectors)
     told = wanted.model_dump(include={"connectors"})
     await record_row(session, "charger.created", charger, also=told)
     return Written(charger, made)
+
+
+async def id_taken(session: AsyncSession, principal: Principal, charger_id: str) -> Conflict | None:
+    """Return why a charger cannot be created with an id that there is, or None when there is none."""
+    query = select(Charger.id, Charger.unregistered_since).where(Charger.id == charger_id)
+    there = (await session.execute(query)).one_or_none()
+    if there is None:
+        return None
+    if there.unregistered_since is None:
+        message = (
+            f"The charger id {charger_id} is taken. Ids are unique in the whole system: choose another one."
+        )
+        return Conflict(message, code="ChargerExists", fields={"id": "is taken"})
+    path = f"PUT /api/admin/chargers/{quote(charger_id, safe='')}"
+    if principal.role is Role.SYSTEM_ADMIN:
+        why = f"has connected already and waits to be adopted: {path} with its station or business"
+    else:
+        why = f"has connected already and waits to be adopted: a SystemAdmin gives it to you ({path})"
+    return Conflict(f"Charger {charger_id} {why}.", code="ChargerExists", fields={"id": why})
 
 
 async def _business_of_station(
@@ -131,6 +148,8 @@ async def change_charger(
     if "simulated" in given and change.simulated != charger.simulated:
         await _require_sessions_of_its_kind(session, charger)
     await _move(session, principal, charger, change)
+    if before["backoffice_id"] not in {None, charger.backoffice_id}:
+        charger.owned_since = now
     plain = given & {
         "name",
         "vendor",
@@ -161,6 +180,7 @@ async def change_charger(
     action = "charger.adopted" if adopted else "charger.updated"
     await record_row(session, action, charger, before, also=told)
     if adopted:
+        charger.boot_awaited = True
         changed -= TOLD_BY_BOOT
     return Written(charger, made, bool(changed), adopted)
 
@@ -267,14 +287,15 @@ async def delete_charger(
     sessions = await history.sessions_of_charger(session, charger_id, simulated=False if simulated else None)
     if sessions:
         raise charger_in_use(charger_id, counted(sessions, "session"), simulated=charger.simulated)
-    await history.forget_sessions(session, [charger_id])
-    await history.forget_traces(session, [charger_id])
+    if simulated:
+        await history.forget_simulated_sessions(session, [charger_id])
     await record_row(session, "charger.deleted", charger, gone=True)
     try:
         await session.delete(charger)
         await session.flush()
     except IntegrityError as error:  # a session began between the count and the delete
         raise charger_in_use(charger_id, "records that refer to it") from error
+    await history.forget_traces(session, [charger_id])
 
 
 def charger_in_use(charger_id: str, what: str, *, simulated: bool = False) -> Conflict:
@@ -295,16 +316,16 @@ async def delete_simulated(session: AsyncSession, principal: Principal) -> list[
     simulated. Weeks of messages take long to delete: this unit of work may take ten minutes.
     """
     await session.execute(text("SET LOCAL statement_timeout = '10min'"))
-    query = select(Charger.id).where(Charger.simulated).order_by(Charger.id).with_for_update()
+    query = select(Charger).where(Charger.simulated).order_by(Charger.id).with_for_update()
     scoped = principal.within(query, Charger.backoffice_id, Charger.station_id)
-    locked = list((await session.execute(scoped)).scalars())
-    real = await history.with_real_sessions(session, locked)
-    charger_ids = [charger_id for charger_id in locked if charger_id not in real]
-    for charger_id in charger_ids:
-        charger = await get_charger(session, principal, charger_id)
+    locked = list(await session.scalars(scoped))
+    real = await history.with_real_sessions(session, [charger.id for charger in locked])
+    going = [charger for charger in locked if charger.id not in real]
+    for charger in going:
         await record_row(session, "charger.deleted", charger, gone=True)
+    charger_ids = [charger.id for charger in going]
     if charger_ids:
-        await history.forget_sessions(session, charger_ids)
-        await history.forget_traces(session, charger_ids)
+        await history.forget_simulated_sessions(session, charger_ids)
         await session.execute(delete(Charger).where(Charger.id.in_(charger_ids)))
+        await history.forget_traces(session, charger_ids)
     return charger_ids

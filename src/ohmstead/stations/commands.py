@@ -1,5 +1,6 @@
 """Commands to chargers: what an operator asks becomes the payload of a CALL."""
 
+import json
 from typing import Any
 
 import orjson
@@ -31,8 +32,8 @@ def payload_of(action: str, body: bytes) -> bytes:
     """Return the payload to send: the body as it was given, without white space between its tokens.
 
     An empty body is `{}`. The order of members and the writing of numbers stay; nothing is added.
-    Raises `Invalid` for what is no JSON object, breaks the schema of the action, or could not be put
-    into a frame.
+    Raises `Invalid` for what is no JSON object, breaks the schema of the action, could not be put into a
+    frame, or gives a name twice: the charger might read another one of the two than we do (RFC 8259 4.).
     """
     require_action(action)
     if not body.strip():
@@ -59,7 +60,19 @@ def payload_of(action: str, body: bytes) -> bytes:
             code="PayloadInvalid",
             fields={"body": error.description},
         ) from error
+    json.loads(payload_json, object_pairs_hook=_once_each, parse_int=str, parse_float=str)
     return payload_json
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> None:
+    names = [name for name, _ in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise Invalid(
+            f"The payload gives {twice} twice.",
+            code="PayloadInvalid",
+            fields={"body": f"gives {twice} twice"},
+        )
 
 
 def checked(action: str, body: bytes | dict[str, Any]) -> bytes:

@@ -6,14 +6,17 @@ in a short one that has ended before the command goes out.
 
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from ohmstead.accounts.access import Caller
+from ohmstead.accounts.access import Caller, require_permission
 from ohmstead.accounts.limits import Subject, limited_caller
+from ohmstead.accounts.principal import Principal
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Invalid
 from ohmstead.core.openapi import refuses
 from ohmstead.ocpp.v16.actions import FROM_CENTRAL
+from ohmstead.stations import commands, credentials
 from ohmstead.stations.attending import attended
 from ohmstead.stations.chargers_queries import get_charger
 from ohmstead.stations.commands_schemas import (
@@ -63,10 +66,19 @@ Timeout = Annotated[
 async def _command(
     request: Request, charger_id: str, action: str, body: bytes | dict[str, Any], wait_seconds: float | None
 ) -> CommandAnswer:
-    commands: Commands = request.app.state.commands
+    sender: Commands = request.app.state.commands
     async with attended(request):
-        answer = await commands.send(charger_id, action, body, wait_seconds=wait_seconds)
+        answer = await sender.send(charger_id, action, body, wait_seconds=wait_seconds)
     return CommandAnswer.of(answer)
+
+
+def _permit(principal: Principal, action: str, body: bytes) -> None:
+    """Refuse a ChangeConfiguration that sets the charger's password to who may not change that."""
+    if action != "ChangeConfiguration":
+        return
+    payload = orjson.loads(commands.checked(action, body))
+    if credentials.is_authorization_key(payload["key"]):
+        require_permission(principal, credentials.PERMISSION)
 
 
 async def raw_body(request: Request) -> bytes:
@@ -94,7 +106,9 @@ async def raw_body(request: Request) -> bytes:
     },
 )
 async def send_command(
+    *,
     request: Request,
+    principal: Caller,
     charger_id: Commanded,
     action: Annotated[str, Path(description=f"One of: {', '.join(sorted(FROM_CENTRAL))}.")],
     body: Annotated[bytes, Depends(raw_body)],
@@ -102,8 +116,10 @@ async def send_command(
 ) -> CommandAnswer:
     """Send any message that the central system may send, and answer with what the charger says.
 
-    The payload is checked against the schema (422) and passed on unchanged and compact.
+    The payload is checked against the schema (422) and passed on unchanged and compact. A ChangeConfiguration
+    of `AuthorizationKey` asks for the permission to change the charger's password.
     """
+    _permit(principal, action, body)
     return await _command(request, charger_id, action, body, wait_seconds)
 
 

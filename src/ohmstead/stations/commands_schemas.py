@@ -22,8 +22,9 @@ class CallErrorOut(Schema):
 class CommandAnswer(Schema):
     """What the charger answered.
 
-    `status` is the charger's own word (`Accepted` where the answer has none) beside its whole `response`,
-    or `CallError` with the `error`, or `Timeout` when nothing came in time.
+    `status` is the charger's own word (`Accepted` where answers to the action have none) beside its whole
+    `response`, or `CallError` with the `error`, or `Timeout` when nothing came in time. An answer that lacks
+    the status which it must have is a `CallError`, too, with the `response` as it came.
     """
 
     status: str
@@ -37,6 +38,8 @@ class CommandAnswer(Schema):
             return cls(status=answer.status, response=answer.response)
         if answer.error_code is not None:
             error = CallErrorOut(code=answer.error_code, description=answer.error_description)
+            if answer.unusable is not None:
+                return cls(status=answer.status, response=answer.unusable, error=error)
             return cls(status=answer.status, error=error)
         return cls(status=answer.status)
 

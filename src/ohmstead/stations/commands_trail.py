@@ -34,8 +34,8 @@ async def recorded(
     after: dict[str, Any] = {"payload": shown(action, payload), "answer": NOT_ANSWERED}
     if answer is not None:
         after["answer"] = answer.status
-    if answer is not None and answer.error_code is not None:
-        after["error"] = answer.error_code
+        if answer.error_code is not None:
+            after["error"] = answer.error_code
     tag = payload.get("idTag")
     person = await _whose(session, tag, business) if isinstance(tag, str) else None
     await record(

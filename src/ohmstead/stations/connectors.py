@@ -1,23 +1,23 @@
 """The connectors of a charger, as an operator declares them."""
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, exists, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.core.errors import Conflict
 from ohmstead.stations import history
-from ohmstead.stations.chargers_queries import connectors_of
 from ohmstead.stations.chargers_schemas import ConnectorIn
-from ohmstead.stations.models import Connector, StatusEvent
+from ohmstead.stations.models import Connector
 
 
 async def declare(session: AsyncSession, charger_id: str, wanted: int | list[ConnectorIn]) -> None:
     """Bring the connectors of a charger to what was declared.
 
     A list is merged by number, and what it does not name stays. A number n makes sure that 1 to n
-    exist and removes those above that never told a status nor had a session; with either it raises
-    `Conflict`. Rows are written in the order of their numbers, as everybody does who writes several,
-    and over those that the charger itself brings at the same moment.
+    exist and removes those above, or raises `Conflict` when one of them had a session. What a removed one
+    told stays in the history of the charger; it is there again when it tells more. Rows are written in the
+    order of their numbers, as everybody does who writes several, and over those that the charger itself
+    brings at the same moment.
     """
     if isinstance(wanted, int):
         await _drop_above(session, charger_id, wanted)
@@ -33,21 +33,14 @@ async def declare(session: AsyncSession, charger_id: str, wanted: int | list[Con
 
 
 async def _drop_above(session: AsyncSession, charger_id: str, last: int) -> None:
-    above = [row for row in await connectors_of(session, [charger_id]) if row.connector_id > last]
-    if not above:
+    above = (Connector.charger_id == charger_id, Connector.connector_id > last)
+    if not await session.scalar(select(exists().where(*above))):
         return
-    events = select(func.count()).where(StatusEvent.charger_id == charger_id, StatusEvent.connector_id > last)
-    if (
-        any(row.status is not None for row in above)
-        or (await session.execute(events)).scalar_one()
-        or await history.sessions_of_charger(session, charger_id, above_connector=last)
-    ):
+    if await history.sessions_of_charger(session, charger_id, above_connector=last):
         raise Conflict(
-            f"Charger {charger_id} has connectors above {last} that have told a status or had a session:"
+            f"Charger {charger_id} has connectors above {last} that had a session:"
             " they cannot be removed, their history would lose its place.",
             code="ConnectorInUse",
-            fields={"connectors": f"connectors above {last} have a history"},
+            fields={"connectors": f"connectors above {last} had sessions"},
         )
-    # One that tells its status at this very moment stays.
-    unused = delete(Connector).where(Connector.charger_id == charger_id, Connector.connector_id > last)
-    await session.execute(unused.where(Connector.status.is_(None)))
+    await session.execute(delete(Connector).where(*above))

@@ -8,6 +8,8 @@ one that the charger has, until it is known which of them it uses:
 - it refuses: nothing has changed;
 - it wants a restart first: both, until it connects with the new one;
 - it errs, does not answer or leaves: both, until it connects; the one that it then uses is its password.
+
+One is on its way at a time: of two, nobody could tell which one the charger took last.
 """
 
 import re
@@ -16,7 +18,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, and_, delete, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -28,10 +30,14 @@ from ohmstead.core.errors import Conflict
 from ohmstead.stations.models import Charger, NextPassword
 
 AUTHORIZATION_KEY = "AuthorizationKey"
+PERMISSION = "chargers:manage"
+"""Who may change the password of a charger, in whatever way."""
 KEY_BYTES = 20
 """The most that an AuthorizationKey holds (security whitepaper: 40 hexadecimal digits)."""
-OUT_AT_MOST = timedelta(hours=1)
-"""No command waits longer for its turn and its answer: after this its process has died."""
+OUT_AT_MOST = timedelta(minutes=25)
+"""No command waits longer for its turn and then its answer (`OHMSTEAD_OCPP_CALL_TIMEOUT` each, which is 10
+minutes at most): what is out for longer was sent by a process that has died.
+"""
 UNDECIDED_AT_MOST = 5
 _HEXADECIMAL = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 
@@ -80,12 +86,20 @@ def matching(password: bytes, stored: Collection[str | None], *keys: str) -> str
 async def offer(session: AsyncSession, charger_id: str, password_hash: str, now: datetime) -> None:
     """Accept a password from now on, which is about to be sent to the charger.
 
-    Raises `Conflict` when it is not known of too many whether the charger has taken them.
+    Raises `Conflict` while another one is on its way, and when it is not known of too many whether the
+    charger has taken them. One that a killed process had sent is in the way for `OUT_AT_MOST`.
     """
-    waiting = select(func.count()).where(
-        NextPassword.charger_id == charger_id, NextPassword.password_hash != password_hash
-    )
-    if (await session.execute(waiting)).scalar_one() >= UNDECIDED_AT_MOST:
+    await _lock(session, charger_id)
+    rows = (await session.scalars(select(NextPassword).where(NextPassword.charger_id == charger_id))).all()
+    if any(row.state == Sent.OUT and row.at > now - OUT_AT_MOST for row in rows):
+        raise Conflict(
+            f"Another new password is on its way to charger {charger_id}, which has not answered yet. This"
+            " one was not sent: try again when that command has ended.",
+            detail="If the server was killed meanwhile: both passwords let the charger in, and a new one can"
+            f" be sent {OUT_AT_MOST.seconds // 60} minutes after that.",
+            code="PasswordUndecided",
+        )
+    if sum(row.password_hash != password_hash for row in rows) >= UNDECIDED_AT_MOST:
         raise Conflict(
             f"Of the last {UNDECIDED_AT_MOST} new passwords charger {charger_id} did not say whether it took"
             " them. Let it connect once, then try again.",
@@ -103,7 +117,7 @@ async def offer(session: AsyncSession, charger_id: str, password_hash: str, now:
 
 
 async def accepted(session: AsyncSession, charger_id: str, password_hash: str, now: datetime) -> bool:
-    """Make an offered password the charger's own; False when a later one has taken its place already."""
+    """Make an offered password the charger's own; False when it is offered no more."""
     await _lock(session, charger_id)
     sent_at = await session.scalar(select(NextPassword.at).where(_is(charger_id, password_hash)))
     if sent_at is None:

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Query, Request
 
 from ohmstead.accounts.access import Caller
+from ohmstead.accounts.users_endpoints import RightsChanged
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.openapi import refuses
 from ohmstead.core.paging import Page, Paging
@@ -37,7 +38,7 @@ async def list_stations(
     )
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=refuses(404, "There is no such business."))
 async def create_station(session: UnitOfWork, principal: Caller, now: Now, body: StationIn) -> StationOut:
     """Create a station; only `name` is needed. A SystemAdmin names the business where there are several."""
     station = await service.create_station(session, principal, now, body)
@@ -70,6 +71,11 @@ async def change_station(
 @router.delete(
     "/{station_id}", status_code=204, responses=refuses(409, "The station has chargers or sessions.")
 )
-async def delete_station(session: UnitOfWork, principal: Caller, now: Now, station_id: StationId) -> None:
-    """Delete a station without chargers and sessions; with any, it is refused (409): deactivate it."""
-    await service.delete_station(session, principal, station_id, now)
+async def delete_station(
+    *, changed: RightsChanged, session: UnitOfWork, principal: Caller, now: Now, station_id: StationId
+) -> None:
+    """Delete a station without chargers and sessions; with any, it is refused (409): deactivate it.
+
+    Operators who worked there have one station less, and their live connections end.
+    """
+    changed.update(await service.delete_station(session, principal, station_id, now))

@@ -8,8 +8,11 @@ are known, and a test holds them against the real schema.
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import Boolean, String, Uuid, column, delete, func, select, table
+from sqlalchemy import Boolean, String, Uuid, column, delete, exists, func, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from ohmstead.core.db import UtcDateTime
+from ohmstead.stations.models import Charger
 
 SESSIONS = table(
     "charging_session",
@@ -18,9 +21,10 @@ SESSIONS = table(
     column("connector_id"),
     column("simulated", Boolean),
 )
-METER_VALUES = table("charging_meter_value", column("charger_id", String))
-MESSAGES = table("gateway_message", column("charger_id", String))
-STATUS_EVENTS = table("stations_status_event", column("charger_id", String))
+METER_VALUES, MESSAGES, STATUS_EVENTS = (
+    table(name, column("charger_id", String), column("received_at", UtcDateTime()))
+    for name in ("charging_meter_value", "gateway_message", "stations_status_event")
+)
 KEPT_BY_ID = (METER_VALUES, MESSAGES, STATUS_EVENTS)
 """Tables that name a charger without a foreign key: the database does not clear them by itself."""
 
@@ -49,16 +53,21 @@ async def sessions_of_station(session: AsyncSession, station_id: UUID) -> int:
     return int((await session.execute(query)).scalar_one())
 
 
-async def forget_sessions(session: AsyncSession, charger_ids: Collection[str]) -> None:
-    """Delete the sessions of chargers."""
-    await session.execute(delete(SESSIONS).where(SESSIONS.c.charger_id.in_(charger_ids)))
+async def forget_simulated_sessions(session: AsyncSession, charger_ids: Collection[str]) -> None:
+    """Delete the simulated sessions of chargers. A real one stays, whatever was counted before."""
+    mine = SESSIONS.c.charger_id.in_(charger_ids)
+    await session.execute(delete(SESSIONS).where(mine, SESSIONS.c.simulated))
 
 
 async def forget_traces(session: AsyncSession, charger_ids: Collection[str]) -> None:
-    """Delete the meter values, logged messages and status events of chargers.
+    """Delete the meter values, logged messages and status events of chargers that are deleted.
 
     The id of a deleted charger is free again, also for another business: it must not find there what
-    the charger of the first one said.
+    the charger of the first one said. What a charger says that has the id again by now stays.
     """
     for kept in KEPT_BY_ID:
-        await session.execute(delete(kept).where(kept.c.charger_id.in_(charger_ids)))
+        said_since = exists().where(
+            Charger.id == kept.c.charger_id,
+            kept.c.received_at >= func.coalesce(Charger.owned_since, Charger.created_at),
+        )
+        await session.execute(delete(kept).where(kept.c.charger_id.in_(charger_ids), ~said_since))

@@ -92,8 +92,10 @@ class Charger(Base):
     Belongs to a business, and to a station of that same business (the database keeps it so).
     `online` and `last_seen` are written by the gateway: `presence_at` says when that was so, and
     `presence_since` when the socket that says it became the charger's own; `simulated` chargers are kept
-    out of figures; a retired charger is refused by the gateway and keeps its history. `unregistered_since`
-    is set while nobody has adopted one that came by itself, from `unregistered_from`. A `free_vend` charger
+    out of figures; a retired charger is refused by the gateway and keeps its history. What it said before
+    `owned_since` was said to somebody else, who had its id or the charger itself: its business is not shown
+    that. `unregistered_since` is set while nobody has adopted one that came by itself, from
+    `unregistered_from`; `boot_awaited` from then until it has booted, or was asked to. A `free_vend` charger
     charges without a known tag.
     """
 
@@ -143,7 +145,9 @@ class Charger(Base):
     free_vend: Mapped[bool] = mapped_column(default=False, server_default="false")
     unregistered_since: Mapped[datetime | None]
     unregistered_from: Mapped[str | None] = mapped_column(String(64))
+    boot_awaited: Mapped[bool] = mapped_column(default=False, server_default="false")
     retired_at: Mapped[datetime | None]
+    owned_since: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
 

@@ -107,11 +107,11 @@ async def get_photo(
         file = await photos.find_photo(session, photo)
     if file is None:
         raise NotFound(f"There is no photo {photo}.", code="PhotoNotFound")
-    files: Files = request.app.state.files
-    data = b"".join([block async for block in files.read(file)])
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "ETag": f'"{file.sha256}"'}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(None, 304, headers)
+    files: Files = request.app.state.files
+    data = b"".join([block async for block in files.read(file)])
     return Response(data, media_type=pictures.MEDIA_TYPE, headers=headers)
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, null, select
+from sqlalchemy import ColumnElement, func, null, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import flag_modified
@@ -11,6 +11,7 @@ from sqlalchemy.orm.attributes import flag_modified
 from ohmstead.accounts.audit import record_row, state
 from ohmstead.accounts.businesses import first_business
 from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role
+from ohmstead.accounts.operators import leave_station
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.errors import Conflict, Forbidden, Invalid, NotFound
 from ohmstead.core.files import drop
@@ -71,9 +72,9 @@ async def change_station(
 ) -> tuple[Station, list[str]]:
     """Merge a change into a station: what was not given stays.
 
-    Another business (SystemAdmin only) takes the chargers along (the foreign key cascades). Returns the
-    station and the ids of chargers whose business changed: their sockets must be closed, since they
-    hold the old one.
+    Another business (SystemAdmin only) takes the chargers along (the foreign key cascades), and the operators
+    of the old one leave it. Returns the station and the ids of chargers whose business changed: their sockets
+    must be closed, since they hold the old one.
     """
     station = await get_station(session, principal, station_id, lock=True)
     before = state(station)
@@ -85,7 +86,13 @@ async def change_station(
             raise Forbidden("Only a SystemAdmin may give a station to another business.")
         await require_backoffice(session, owner)
         station.backoffice_id = owner
-        chargers = await session.execute(select(Charger.id).where(Charger.station_id == station_id))
+        chargers = await session.execute(
+            update(Charger)
+            .where(Charger.station_id == station_id)
+            .values(owned_since=now)
+            .returning(Charger.id)
+            .execution_options(synchronize_session=False)
+        )
         moved = list(chargers.scalars())
     if values.get("photo_url", station.photo_url) != station.photo_url:
         await let_photo_go(session, station, now)
@@ -94,6 +101,8 @@ async def change_station(
     _require_whole_point(station)
     touch(station, now)
     await session.flush()
+    if owner != before["backoffice_id"]:
+        await leave_station(session, station_id)
     await session.refresh(station, ["opening_hours"])
     await record_row(session, "station.updated", station, before)
     return station, moved
@@ -117,8 +126,11 @@ def _require_whole_point(station: Station) -> None:
 
 async def delete_station(
     session: AsyncSession, principal: Principal, station_id: UUID, now: datetime
-) -> None:
-    """Delete a station that has neither chargers nor sessions. Raises `Conflict` with what it has."""
+) -> list[UUID]:
+    """Delete a station that has neither chargers nor sessions. Raises `Conflict` with what it has.
+
+    Operators who worked there do no more; returns which, since their rights are others now.
+    """
     station = await get_station(session, principal, station_id, lock=True)
     of_station: ColumnElement[bool] = Charger.station_id == station_id
     chargers = int((await session.execute(select(func.count(Charger.id)).where(of_station))).scalar_one())
@@ -132,6 +144,7 @@ async def delete_station(
         await session.flush()
     except IntegrityError as error:  # a charger or session came between the count and the delete
         raise station_in_use(station.name, 1, 0) from error
+    return await leave_station(session, station_id)
 
 
 def station_in_use(name: str, chargers: int, sessions: int) -> Conflict:

@@ -82,3 +82,6 @@ STATUS = FactKind(
     latest=(False, True),
 )
 """A StatusNotification: rows have the members of `COLUMNS`; `at` is the charger's time or None."""
+
+TOLD_ONLY = FactKind("status event", (EVENTS,))
+"""The same of a number that is kept in the history alone: no charger has so many connectors."""

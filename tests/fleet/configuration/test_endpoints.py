@@ -2,6 +2,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 from tests.conftest import FrozenClock
@@ -22,6 +23,14 @@ EVERY = {
     ("GET", "configuration/history"): None,
     ("POST", "rotate-password"): None,
 }
+PASSWORD = "00ff" * 10
+PASSWORDS = [
+    ("POST", "rotate-password", None),
+    ("PUT", "configuration", {"keys": {"authorizationKEY": PASSWORD}}),
+    ("PUT", "configuration", {"keys": {"AuthorizationKey": PASSWORD}}),
+    ("POST", "commands/ChangeConfiguration", {"key": "AuthorizationKey", "value": PASSWORD}),
+    ("POST", "commands/ChangeConfiguration", {"value": PASSWORD, "key": "authorizationkey"}),
+]
 PASSED = [("GET", "configuration"), ("PUT", "configuration"), ("GET", "configuration/history")]
 
 
@@ -63,18 +72,48 @@ class TestAccess:
             answer = await operator.send(method, f"/chargers/{charger.id}/{path}", EVERY[method, path])
             assert answer.status_code == status
 
-    async def test_an_operator_does_not_rotate_passwords(
-        self, world: World, as_user: AsUser, attach: Attach
+    @pytest.mark.parametrize(("method", "path", "body"), PASSWORDS)
+    @pytest.mark.parametrize(
+        ("role", "permissions", "status"),
+        [
+            (Role.SYSTEM_ADMIN, (), 200),
+            (Role.BACKOFFICE, (), 200),
+            (Role.OPERATOR, (), 403),
+            (Role.BACKOFFICE, ("chargers:command", "configuration:change", "chargers:manage"), 200),
+            (Role.BACKOFFICE, ("chargers:command", "configuration:change"), 403),
+        ],
+    )
+    async def test_who_may_not_rotate_a_password_sets_none_in_another_way(
+        self,
+        *,
+        client: httpx.AsyncClient,
+        world: World,
+        as_user: AsUser,
+        attach: Attach,
+        method: str,
+        path: str,
+        body: Any,
+        role: Role,
+        permissions: tuple[str, ...],
+        status: int,
     ) -> None:
-        station = await world.station()
+        business = await world.backoffice()
+        station = await world.station(business)
         charger = await world.charger(station)
         link = attach(charger)
-        business = await world.user(Role.BACKOFFICE, None)
-        operator = await world.user(Role.OPERATOR, None, (station,))
-        for user, status in ((operator, 403), (business, 404)):
-            answer = await as_user(user).send("POST", f"/chargers/{charger.id}/rotate-password")
-            assert answer.status_code == status
-        assert link.calls == []
+        if role is Role.SYSTEM_ADMIN:
+            user = await world.admin()
+        else:
+            user = await world.user(role, business, (station,) if role is Role.OPERATOR else ())
+        headers = user.headers
+        if permissions:
+            wanted = {"name": "Machine", "permissions": list(permissions)}
+            key = await as_user(user).ok("POST", "/api-keys", wanted)
+            headers = {"X-API-Key": key["key"]}
+        url = f"/api/admin/chargers/{charger.id}/{path}"
+        answer = await client.request(method, url, json=body, headers=headers)
+        assert answer.status_code == status, answer.text
+        assert len(link.calls) == (status == 200)
 
 
 class TestShow:

@@ -334,12 +334,7 @@ class TestAtOnce:
                 commands.send(charger.id, "ChangeConfiguration", {"key": f"KEY{number}", "value": "2"})
                 for number in range(6)
             ),
-            *(
-                commands.send(
-                    charger.id, "ChangeConfiguration", {"key": "AuthorizationKey", "value": "ab" * 10}
-                )
-                for _ in range(2)
-            ),
+            commands.send(charger.id, "ChangeConfiguration", {"key": "AuthorizationKey", "value": "ab" * 10}),
         )
         async with commands.database.session() as session:
             rows = await keeping.rows_of(session, charger.id)

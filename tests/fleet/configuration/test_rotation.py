@@ -182,6 +182,57 @@ class TestRotation:
         assert not await is_let_in(server, row, OLD)
 
 
+class TestAtOnce:
+    @pytest.mark.parametrize("number", [2, 5])
+    async def test_one_is_sent_and_the_others_are_told_so(
+        self, server: RunningServer, client: httpx.AsyncClient, row: Charger, number: int
+    ) -> None:
+        async with connected(server, row) as raw:
+            asked = [rotating(client, row) for _ in range(number)]
+            frame, key = await sent_key(raw)
+            await until(lambda: _is(sum(one.done() for one in asked), number - 1))
+            await raw.answer(frame, {"status": "Accepted"})
+            answers = sorted(await asyncio.gather(*asked), key=lambda one: one.status_code)
+            assert answers[0].json() == {"status": "Accepted", "password": "New"}
+            assert [(one.status_code, one.json()["error"]) for one in answers[1:]] == [
+                (409, "PasswordUndecided")
+            ] * (number - 1)
+            assert raw.calls.empty()
+            assert await is_let_in(server, row, key)
+            assert not await is_let_in(server, row, OLD)
+            assert await offers(server.database, row) == 0
+
+    async def test_whichever_way_it_is_sent_the_chargers_key_is_the_servers(
+        self, server: RunningServer, client: httpx.AsyncClient, row: Charger
+    ) -> None:
+        keys: list[str] = []
+
+        async def accept_all(raw: RawCharger) -> None:
+            while True:
+                frame, key = await sent_key(raw)
+                keys.append(key)
+                await asyncio.sleep(0)
+                await raw.answer(frame, {"status": "Accepted"})
+
+        path = f"/api/admin/chargers/{row.id}/configuration"
+        async with connected(server, row) as raw:
+            accepting = asyncio.create_task(accept_all(raw))
+            for turn in range(5):
+                value = f"{turn:02}" * 20
+                body = {"keys": {"AuthorizationKey": value.replace("0", "a")}}
+                answers = await asyncio.gather(
+                    rotating(client, row),
+                    changing(client, row, value),
+                    client.put(path, json=body),
+                    rotating(client, row),
+                )
+                assert {one.status_code for one in answers} <= {200, 409}
+                assert sum(one.status_code == 200 for one in answers) >= 1
+                assert await is_let_in(server, row, keys[-1])
+                assert not any([await is_let_in(server, row, key) for key in {*keys[:-1], OLD} - {keys[-1]}])
+            accepting.cancel()
+
+
 class TestByCommand:
     @pytest.mark.parametrize("value", [HEX, HEX.upper(), "a-text-that-is-no-key"])
     async def test_an_operators_own_key_counts_as_well(
@@ -268,3 +319,7 @@ async def _none(counting: Any) -> bool:
 
 async def _at_most(counting: Any, number: int) -> bool:
     return bool(await counting <= number)
+
+
+async def _is(number: int, wanted: int) -> bool:
+    return number == wanted

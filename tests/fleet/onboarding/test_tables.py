@@ -4,13 +4,14 @@ import csv
 import io
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from tests.world import SignedIn, World
 
-from ohmstead.accounts.models import Role, Token, TokenStatus
+from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role, Token, TokenStatus
 from ohmstead.core.db import Database
 from ohmstead.fleet.onboarding.sheets import connectors, written_connectors
 from ohmstead.stations.models import Charger, Connector, Station
@@ -213,6 +214,73 @@ class TestFaults:
         assert "line 4, connectors" in refused.json()["fields"]
         assert await listed(client, manager, "chargers") == []
 
+    @pytest.mark.parametrize(
+        ("what", "lines", "columns"),
+        [
+            (
+                "chargers",
+                (
+                    "id,station,security_profile,status,backoffice_id,tolerant",
+                    f"N-1,Nowhere,9,Sleeping,{uuid4()},maybe",
+                ),
+                ["tolerant", "station", "backoffice_id", "security_profile", "status"],
+            ),
+            (
+                "chargers",
+                ("id,station,security_profile,status", f"THERE,{uuid4()},9,Sleeping"),
+                ["station", "security_profile", "status"],
+            ),
+            (
+                "chargers",
+                ("id,station,security_profile,status", "TAKEN,Twin,9,Sleeping"),
+                ["station", "security_profile", "status", "id"],
+            ),
+            (
+                "stations",
+                ("name,status,time_zone,latitude,backoffice_id", f"Twin,Sleeping,Moon,x,{uuid4()}"),
+                ["latitude", "name", "backoffice_id", "time_zone", "status"],
+            ),
+            (
+                "stations",
+                ("id,name,status,backoffice_id", f"{uuid4()},New,Sleeping,{uuid4()}"),
+                ["id", "backoffice_id", "status"],
+            ),
+            (
+                "id-tags",
+                ("id_tag,status,max_concurrent_sessions,backoffice_id", f"TAG,Lost,0,{uuid4()}"),
+                ["backoffice_id", "status", "max_concurrent_sessions"],
+            ),
+        ],
+    )
+    async def test_every_one_of_a_line_is_told(
+        self,
+        *,
+        client: httpx.AsyncClient,
+        world: World,
+        what: str,
+        lines: tuple[str, ...],
+        columns: list[str],
+    ) -> None:
+        business = await world.backoffice()
+        manager = await world.user(Role.BACKOFFICE, business)
+        for _ in range(2):
+            await world.station(business, name="Twin")
+        await world.charger(await world.station(business), id="THERE")
+        await world.charger(id="TAKEN")
+        rehearsal = (await bring(client, manager, what, *lines, dry_run=True)).json()
+        told = [one["column"] for one in rehearsal["faults"]]
+        assert sorted(told) == sorted(columns), rehearsal
+
+    async def test_what_belongs_to_a_business_that_is_not_at_work_any_more_may_stay_as_it_is(
+        self, client: httpx.AsyncClient, world: World, db: Database
+    ) -> None:
+        admin = await world.admin()
+        row = await world.charger()
+        async with db.session() as session:
+            await session.execute(update(Backoffice).values(status=BackofficeStatus.REJECTED))
+        lines = ("id,backoffice_id", f"{row.id},{row.backoffice_id}")
+        assert (await bring(client, admin, "chargers", *lines)).status_code == 200
+
     async def test_every_one_of_many_is_told(self, client: httpx.AsyncClient, manager: SignedIn) -> None:
         lines = ["id_tag,status", *(f"TAG{number:05},Lost" for number in range(801))]
         rehearsal = (await bring(client, manager, "id-tags", *lines, dry_run=True)).json()
@@ -347,7 +415,8 @@ class TestWhose:
             ("POST", operator, 403),
             ("GET", operator, 200),
         ):
-            answer = await client.request(method, path, content=b"id\nX", headers={**user.headers, **CSV})
+            content = b"id\nX" if method == "POST" else None
+            answer = await client.request(method, path, content=content, headers={**user.headers, **CSV})
             assert answer.status_code == status, (method, user.role)
 
 

@@ -10,9 +10,10 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from tests.chargers import RawCharger, basic, charger, until
 from tests.gateway.admin import AdminApi, admin_client
+from tests.gateway.knocking import knock
 from tests.running import RunningServer
 from tests.world import World
 from websockets.exceptions import InvalidStatus
@@ -23,6 +24,7 @@ from ohmstead.core.http import utc_z
 from ohmstead.core.jobs import defer
 from ohmstead.fleet.onboarding import unknown
 from ohmstead.notifications.models import Alert
+from ohmstead.stations import adoption
 from ohmstead.stations.models import Charger
 
 
@@ -60,8 +62,22 @@ class TestComing:
                 listed = (await client.get("/api/admin/chargers?registration=Pending")).json()
                 assert listed["items"] == []
                 for method in ("GET", "PUT", "DELETE"):
-                    answer = await client.request(method, "/api/admin/chargers/NEW-1", json={"name": "Mine"})
+                    body = {"name": "Mine"} if method == "PUT" else {}
+                    answer = await client.request(method, "/api/admin/chargers/NEW-1", json=body)
                     assert answer.status_code == 404
+
+    @pytest.mark.parametrize(
+        "path", ["..", "%2E%2E", ".", "%C3%A4", "%F0%9F%94%8C", "A%20B", "A%3FB", "%2FA"]
+    )
+    async def test_an_identity_that_no_charger_can_have_is_refused(self, make_server: Any, path: str) -> None:
+        async with open_door(make_server) as (server, _, api):
+            assert (await knock(server.port, f"/ocpp/{path}")).status == 404
+
+            async def noted() -> Any:
+                return [one for one in await api.refusals() if "can have this identity" in one["detail"]]
+
+            assert [one["reason"] for one in await until(noted)] == ["UnknownCharger"]
+            assert await pending(api) == []
 
     async def test_one_address_brings_no_more_than_it_may(self, make_server: Any) -> None:
         async with open_door(make_server, ocpp_unknown_per_address=2) as (server, _, api):
@@ -181,6 +197,65 @@ class TestAdopting:
             with pytest.raises(InvalidStatus, match="401"):
                 await RawCharger.connect(server.ws, "NEW-4", headers=basic(b"NEW-4", b"another"))
 
+    @pytest.mark.parametrize("sent", ["s3cret-of-new-10", None])
+    async def test_one_that_connects_anew_for_its_adoption_is_asked_to_boot_then(
+        self, make_server: Any, monkeypatch: pytest.MonkeyPatch, sent: str | None
+    ) -> None:
+        monkeypatch.setattr(adoption, "PATIENCE", timedelta(0))
+        async with open_door(make_server) as (server, world, api):
+            headers = {} if sent is None else basic(b"NEW-10", sent.encode())
+            async with charger(server.ws, "NEW-10", headers=headers) as raw:
+                await raw.boot()
+                body = {"station_id": str((await world.station()).id), "security_profile": 1}
+                adopted = (await api.client.put("/api/admin/chargers/NEW-10", json=body)).json()
+                assert (await raw.closed())[1] == "the charger's settings changed"
+                assert raw.calls.empty()
+            headers = basic(b"NEW-10", (sent or adopted["password"]).encode())
+            async with charger(server.ws, "NEW-10", headers=headers) as raw:
+                frame = await raw.next_call()
+                assert frame[2:] == ["TriggerMessage", {"requestedMessage": "BootNotification"}]
+                await raw.answer(frame, {"status": "Accepted"})
+                assert (await raw.boot())["status"] == "Accepted"
+
+    @pytest.mark.parametrize("answer", ["Rejected", "Accepted"])
+    async def test_one_that_was_away_is_asked_once_and_not_after_its_boot(
+        self, make_server: Any, monkeypatch: pytest.MonkeyPatch, answer: str
+    ) -> None:
+        monkeypatch.setattr(adoption, "PATIENCE", timedelta(0))
+        async with open_door(make_server) as (server, world, api):
+            async with charger(server.ws, "NEW-11") as raw:
+                await raw.boot()
+            await until(lambda: _offline(api, "NEW-11"))
+            body = {"station_id": str((await world.station()).id)}
+            await api.client.put("/api/admin/chargers/NEW-11", json=body)
+            async with charger(server.ws, "NEW-11") as raw:
+                frame = await raw.next_call()
+                assert frame[2:] == ["TriggerMessage", {"requestedMessage": "BootNotification"}]
+                await raw.answer(frame, {"status": answer})
+                if answer == "Rejected":
+                    assert (await raw.closed())[1] == "the charger was adopted: boot again"
+            async with charger(server.ws, "NEW-11") as raw:
+                assert (await raw.boot())["status"] == "Accepted"
+                async with server.database.session() as session:
+                    await defer(session, adoption.TASK, charger_id="NEW-11")
+                await until(lambda: _no_jobs(server.database))
+                assert raw.calls.empty()
+
+    async def test_one_that_boots_by_itself_is_not_asked(
+        self, make_server: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(adoption, "PATIENCE", timedelta(seconds=1))
+        async with open_door(make_server) as (server, world, api):
+            async with charger(server.ws, "NEW-12") as raw:
+                await raw.boot()
+            await until(lambda: _offline(api, "NEW-12"))
+            body = {"station_id": str((await world.station()).id)}
+            await api.client.put("/api/admin/chargers/NEW-12", json=body)
+            async with charger(server.ws, "NEW-12") as raw:
+                assert (await raw.boot())["status"] == "Accepted"
+                await until(lambda: _no_jobs(server.database))
+                assert raw.calls.empty()
+
     async def test_a_password_asked_for_by_the_adoption_ends_the_socket_that_has_none(
         self, make_server: Any
     ) -> None:
@@ -215,6 +290,24 @@ class TestAdopting:
             await raw.answer(await raw.next_call(), {"status": "Accepted"})
             assert (await raw.boot())["status"] == "Rejected"
 
+    @pytest.mark.parametrize("role", [Role.SYSTEM_ADMIN, Role.BACKOFFICE])
+    async def test_who_makes_it_anew_is_told_how_it_is_adopted(self, make_server: Any, role: Role) -> None:
+        async with open_door(make_server) as (server, world, _), charger(server.ws, "NEW%2F13") as raw:
+            await raw.boot()
+            user = await world.user(role)
+            said = "a SystemAdmin gives it to you" if role is Role.BACKOFFICE else "with its station"
+            async with admin_client(server.http, user.headers) as client:
+                answer = await client.post("/api/admin/chargers", json={"id": "NEW/13"})
+                assert (answer.status_code, answer.json()["error"]) == (409, "ChargerExists")
+                for text in ("waits to be adopted", said, "PUT /api/admin/chargers/NEW%2F13"):
+                    assert text in answer.json()["message"]
+                    assert text in answer.json()["fields"]["id"]
+                if role is Role.BACKOFFICE:
+                    table = await client.post("/api/admin/chargers.csv?dry_run=true", content="id\nNEW/13")
+                    [fault] = table.json()["faults"]
+                    assert (fault["line"], fault["column"]) == (2, "id")
+                    assert said in fault["message"]
+
     async def test_a_change_of_its_name_alone_adopts_nobody(self, make_server: Any) -> None:
         async with open_door(make_server) as (server, _, api), charger(server.ws, "NEW-6") as raw:
             await raw.boot()
@@ -225,6 +318,19 @@ class TestAdopting:
 async def world_business(world: World, station: Any) -> Any:
     async with world.database.session() as session:
         return await session.get(type(await world.backoffice()), station.backoffice_id)
+
+
+async def _offline(api: AdminApi, charger_id: str) -> bool:
+    return not (await api.charger(charger_id))["online"]
+
+
+async def _no_jobs(database: Database) -> bool:
+    """Whether everybody who was to be asked for a boot has been."""
+    query = text(
+        "SELECT count(*) FROM procrastinate_jobs WHERE task_name = :task AND status IN ('todo', 'doing')"
+    )
+    async with database.session() as session:
+        return bool((await session.execute(query, {"task": adoption.TASK})).scalar_one() == 0)
 
 
 class TestForgetting:

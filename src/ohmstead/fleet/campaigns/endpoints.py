@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from ohmstead.accounts.access import Caller
+from ohmstead.accounts.limits import Subject, limited_caller
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.openapi import refuses
@@ -22,7 +23,7 @@ CampaignId = Annotated[UUID, Path(description="The id of a campaign.")]
 FORBIDS = refuses(409, "Its state does not allow this.")
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, dependencies=[limited_caller(Subject.COMMAND)])
 async def create_campaign(
     *,
     request: Request,
@@ -99,7 +100,7 @@ async def pause_campaign(
     return await _shown(request, session, principal, campaign)
 
 
-@router.post("/{campaign_id}/resume", responses=FORBIDS)
+@router.post("/{campaign_id}/resume", responses=FORBIDS, dependencies=[limited_caller(Subject.COMMAND)])
 async def resume_campaign(
     request: Request, session: UnitOfWork, principal: Caller, now: Now, campaign_id: CampaignId
 ) -> CampaignOut:

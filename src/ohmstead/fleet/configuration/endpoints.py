@@ -10,7 +10,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ohmstead.accounts.access import Caller
+from ohmstead.accounts.access import Caller, require_permission
+from ohmstead.accounts.limits import Subject, limited_caller
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.db import Database
 from ohmstead.core.http import Now, UnitOfWork
@@ -33,7 +34,7 @@ from ohmstead.fleet.configuration.wanted import Wanted, wanted_of
 from ohmstead.stations.attending import attended
 from ohmstead.stations.chargers_queries import get_charger
 from ohmstead.stations.commands_endpoints import Commanded, Timeout
-from ohmstead.stations.credentials import AUTHORIZATION_KEY, is_authorization_key, new_key
+from ohmstead.stations.credentials import AUTHORIZATION_KEY, PERMISSION, is_authorization_key, new_key
 from ohmstead.stations.outcomes import Commands
 from ohmstead.stations.parameters import ChargerId
 
@@ -56,7 +57,12 @@ async def _wanted(
     return Wanted.of(await get_template(session, principal, template))
 
 
-@router.get("/configuration", responses=ASKS, response_model_exclude_unset=True)
+@router.get(
+    "/configuration",
+    responses=ASKS,
+    response_model_exclude_unset=True,
+    dependencies=[limited_caller(Subject.COMMAND, only_if="refresh")],
+)
 async def get_charger_configuration(
     *,
     request: Request,
@@ -91,17 +97,29 @@ async def get_charger_configuration(
         )
 
 
-@router.put("/configuration", responses=ASKS, response_model_exclude_unset=True)
+@router.put(
+    "/configuration",
+    responses=ASKS,
+    response_model_exclude_unset=True,
+    dependencies=[limited_caller(Subject.COMMAND)],
+)
 async def change_charger_configuration(
-    request: Request, charger_id: Commanded, body: KeysIn, wait_seconds: Timeout = None
+    *,
+    request: Request,
+    principal: Caller,
+    charger_id: Commanded,
+    body: KeysIn,
+    wait_seconds: Timeout = None,
 ) -> KeysChanged:
     """Change keys by ChangeConfiguration, one after the other, and answer with what came of each.
 
     A key that the charger refuses does not keep the next ones from being sent; after one that it does not
-    answer nothing more is sent.
+    answer nothing more is sent. `AuthorizationKey` is the charger's password: it asks for the permission to
+    change that.
     """
     for key, value in body.keys.items():
         if is_authorization_key(key):
+            require_permission(principal, PERMISSION)
             checked_key(value)
     commands: Commands = request.app.state.commands
     async with attended(request):
@@ -123,7 +141,12 @@ async def list_configuration_changes(
     return await queries.list_changes(session, charger_id, paging, key=key)
 
 
-@router.post("/rotate-password", responses=ASKS, response_model_exclude_unset=True)
+@router.post(
+    "/rotate-password",
+    responses=ASKS,
+    response_model_exclude_unset=True,
+    dependencies=[limited_caller(Subject.COMMAND)],
+)
 async def rotate_charger_password(
     *, request: Request, principal: Caller, charger_id: ChargerId, wait_seconds: Timeout = None
 ) -> Rotated:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 
 from ohmstead.accounts.access import Caller
+from ohmstead.accounts.limits import Subject, limited_caller
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.db import Database
 from ohmstead.core.downloads import SHOWN, file_response
@@ -31,7 +32,12 @@ JobId = Annotated[UUID, Path(description="The id of diagnostics.")]
 OFFLINE = refuses(409, "The charger is not connected, or left.")
 
 
-@router.post("/chargers/{charger_id}/diagnostics", status_code=201, responses=OFFLINE)
+@router.post(
+    "/chargers/{charger_id}/diagnostics",
+    status_code=201,
+    responses=OFFLINE,
+    dependencies=[limited_caller(Subject.COMMAND)],
+)
 async def get_charger_diagnostics(
     request: Request, principal: Caller, now: Now, charger_id: ChargerId, body: DiagnosticsIn
 ) -> DiagnosticsOut:
@@ -42,7 +48,12 @@ async def get_charger_diagnostics(
     return await _ask(request, principal, now, charger_id, body)
 
 
-@router.post("/chargers/{charger_id}/logs", status_code=201, responses=OFFLINE)
+@router.post(
+    "/chargers/{charger_id}/logs",
+    status_code=201,
+    responses=OFFLINE,
+    dependencies=[limited_caller(Subject.COMMAND)],
+)
 async def get_charger_log(
     request: Request, principal: Caller, now: Now, charger_id: ChargerId, body: LogIn
 ) -> DiagnosticsOut:

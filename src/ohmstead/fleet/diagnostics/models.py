@@ -11,6 +11,8 @@ from ohmstead.core.db import Base
 
 KIND = "Diagnostics"
 """The name of this kind of work for campaigns, and of what keeps the files of chargers."""
+STATUS_MAX = 40
+DETAIL_MAX = 500
 
 
 class DiagnosticsKind(StrEnum):
@@ -68,8 +70,8 @@ class DiagnosticsJob(Base):
     patience_seconds: Mapped[int]
     by_campaign: Mapped[bool]
     state: Mapped[str] = mapped_column(String(20), default=DiagnosticsState.REQUESTED)
-    status: Mapped[str | None] = mapped_column(String(40))
-    detail: Mapped[str] = mapped_column(String(500), default="", server_default="")
+    status: Mapped[str | None] = mapped_column(String(STATUS_MAX))
+    detail: Mapped[str] = mapped_column(String(DETAIL_MAX), default="", server_default="")
     failures: Mapped[int] = mapped_column(default=0, server_default="0")
     attempts: Mapped[int] = mapped_column(default=0, server_default="0")
     file_name: Mapped[str | None] = mapped_column(String(255))
@@ -101,6 +103,6 @@ class DiagnosticsEvent(Base):
     job_id: Mapped[UUID] = mapped_column(ForeignKey("fleet_diagnostics.id", ondelete="CASCADE"))
     at: Mapped[datetime]
     last_at: Mapped[datetime]
-    status: Mapped[str] = mapped_column(String(40))
-    detail: Mapped[str] = mapped_column(String(500), default="", server_default="")
+    status: Mapped[str] = mapped_column(String(STATUS_MAX))
+    detail: Mapped[str] = mapped_column(String(DETAIL_MAX), default="", server_default="")
     times: Mapped[int] = mapped_column(default=1, server_default="1")

@@ -6,8 +6,16 @@ from uuid import UUID
 from sqlalchemy import exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ohmstead.core.text import storable
 from ohmstead.fleet.campaigns.service import item_ended
-from ohmstead.fleet.diagnostics.models import KIND, DiagnosticsEvent, DiagnosticsJob, DiagnosticsState
+from ohmstead.fleet.diagnostics.models import (
+    DETAIL_MAX,
+    KIND,
+    STATUS_MAX,
+    DiagnosticsEvent,
+    DiagnosticsJob,
+    DiagnosticsState,
+)
 
 
 async def locked(session: AsyncSession, job_id: UUID) -> DiagnosticsJob | None:
@@ -35,7 +43,8 @@ async def end(
     Not with `tell=False`, where the work of the campaign is just going on and tells by its own outcome; and
     not of a job that was followed by another one, which a campaign may be waiting for by now.
     """
-    row.state, row.detail, row.updated_at, row.ended_at = state, detail[:500], now, now
+    row.state, row.updated_at, row.ended_at = state, now, now
+    row.detail = storable(detail, DETAIL_MAX)
     await session.flush()
     if not (tell and row.by_campaign) or await _is_followed(session, row):
         return
@@ -56,6 +65,7 @@ async def _is_followed(session: AsyncSession, row: DiagnosticsJob) -> bool:
 
 async def note(session: AsyncSession, job_id: UUID, status: str, now: datetime, detail: str = "") -> None:
     """Write an event; the same one again right after it is counted."""
+    status, detail = storable(status, STATUS_MAX), storable(detail, DETAIL_MAX)
     last = (
         select(DiagnosticsEvent.id)
         .where(DiagnosticsEvent.job_id == job_id)
@@ -68,11 +78,11 @@ async def note(session: AsyncSession, job_id: UUID, status: str, now: datetime, 
         .where(
             DiagnosticsEvent.id == last,
             DiagnosticsEvent.status == status,
-            DiagnosticsEvent.detail == detail[:500],
+            DiagnosticsEvent.detail == detail,
         )
         .values(times=DiagnosticsEvent.times + 1, last_at=now)
         .returning(DiagnosticsEvent.id)
     )
     if (await session.execute(again)).scalar_one_or_none() is None:
-        session.add(DiagnosticsEvent(job_id=job_id, at=now, last_at=now, status=status, detail=detail[:500]))
+        session.add(DiagnosticsEvent(job_id=job_id, at=now, last_at=now, status=status, detail=detail))
         await session.flush()

@@ -20,8 +20,9 @@ from ohmstead.core.db import Database
 from ohmstead.core.errors import DomainError
 from ohmstead.core.file_links import upload_url
 from ohmstead.core.http import utc_z
+from ohmstead.core.text import storable
 from ohmstead.fleet.diagnostics.errors import no_job
-from ohmstead.fleet.diagnostics.models import DiagnosticsJob, DiagnosticsKind, DiagnosticsState
+from ohmstead.fleet.diagnostics.models import STATUS_MAX, DiagnosticsJob, DiagnosticsKind, DiagnosticsState
 from ohmstead.fleet.diagnostics.rows import end, locked, note
 from ohmstead.fleet.diagnostics.schemas import DiagnosticsIn
 from ohmstead.fleet.locations import shown_location
@@ -103,7 +104,7 @@ async def answered(session: AsyncSession, begun: Begun, answer: Answer, now: dat
     row = await locked(session, begun.job_id)
     if row is None:
         raise no_job(begun.job_id)
-    said = answer.status
+    said = storable(answer.status, STATUS_MAX)
     detail = answer.error_description if answer.error_code is not None else ""
     await note(session, row.id, said, now, detail)
     response = answer.response or {}

@@ -11,7 +11,8 @@ from typing import Final
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ohmstead.fleet.diagnostics.models import DiagnosticsJob, DiagnosticsState
+from ohmstead.core.text import storable
+from ohmstead.fleet.diagnostics.models import STATUS_MAX, DiagnosticsJob, DiagnosticsState
 from ohmstead.fleet.diagnostics.rows import end, note
 
 LATE: Final = timedelta(hours=6)
@@ -41,6 +42,7 @@ async def told(
 
     A word about no job of ours changes nothing: it is in the reports of the charger.
     """
+    status = storable(status, STATUS_MAX)
     row = await _meant(session, charger_id, request_id, now, log=log)
     if row is None:
         return

@@ -11,6 +11,8 @@ from ohmstead.core.db import Base
 
 KIND = "Firmware"
 """The name of this kind of work for campaigns, and of what keeps the files of images."""
+STATUS_MAX = 40
+DETAIL_MAX = 500
 
 
 class UpdateState(StrEnum):
@@ -103,8 +105,8 @@ class FirmwareUpdate(Base):
     patience_seconds: Mapped[int]
     by_campaign: Mapped[bool]
     state: Mapped[str] = mapped_column(String(20), default=UpdateState.REQUESTED)
-    status: Mapped[str | None] = mapped_column(String(40))
-    detail: Mapped[str] = mapped_column(String(500), default="", server_default="")
+    status: Mapped[str | None] = mapped_column(String(STATUS_MAX))
+    detail: Mapped[str] = mapped_column(String(DETAIL_MAX), default="", server_default="")
     failures: Mapped[int] = mapped_column(default=0, server_default="0")
     version_before: Mapped[str | None] = mapped_column(String(50))
     version_after: Mapped[str | None] = mapped_column(String(50))
@@ -128,6 +130,6 @@ class FirmwareEvent(Base):
     update_id: Mapped[UUID] = mapped_column(ForeignKey("fleet_firmware_update.id", ondelete="CASCADE"))
     at: Mapped[datetime]
     last_at: Mapped[datetime]
-    status: Mapped[str] = mapped_column(String(40))
-    detail: Mapped[str] = mapped_column(String(500), default="", server_default="")
+    status: Mapped[str] = mapped_column(String(STATUS_MAX))
+    detail: Mapped[str] = mapped_column(String(DETAIL_MAX), default="", server_default="")
     times: Mapped[int] = mapped_column(default=1, server_default="1")

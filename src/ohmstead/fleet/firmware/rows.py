@@ -9,8 +9,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ohmstead.accounts import audit
 from ohmstead.core.acting import charger_acting
 from ohmstead.core.file_links import end_link
+from ohmstead.core.text import storable
 from ohmstead.fleet.campaigns.service import item_ended
-from ohmstead.fleet.firmware.models import KIND, FirmwareEvent, FirmwareUpdate, UpdateState
+from ohmstead.fleet.firmware.models import (
+    DETAIL_MAX,
+    KIND,
+    STATUS_MAX,
+    FirmwareEvent,
+    FirmwareUpdate,
+    UpdateState,
+)
 from ohmstead.stations.models import Charger
 
 LINK_ENDS = (UpdateState.INSTALLED, UpdateState.REPLACED)
@@ -56,7 +64,8 @@ async def end(
     not of an update that was followed by another one, which a campaign may be waiting for by now.
     """
     before = audit.state(row)
-    row.state, row.detail, row.updated_at, row.ended_at = state, detail[:500], now, now
+    row.state, row.updated_at, row.ended_at = state, now, now
+    row.detail = storable(detail, DETAIL_MAX)
     await session.flush()
     charger = await session.get(Charger, row.charger_id)
     by = charger_acting(row.charger_id)
@@ -82,6 +91,7 @@ async def _is_followed(session: AsyncSession, row: FirmwareUpdate) -> bool:
 
 async def note(session: AsyncSession, update_id: UUID, status: str, now: datetime, detail: str = "") -> None:
     """Write an event; the same one again right after it is counted."""
+    status, detail = storable(status, STATUS_MAX), storable(detail, DETAIL_MAX)
     last = (
         select(FirmwareEvent.id)
         .where(FirmwareEvent.update_id == update_id)
@@ -91,12 +101,10 @@ async def note(session: AsyncSession, update_id: UUID, status: str, now: datetim
     )
     again = (
         update(FirmwareEvent)
-        .where(FirmwareEvent.id == last, FirmwareEvent.status == status, FirmwareEvent.detail == detail[:500])
+        .where(FirmwareEvent.id == last, FirmwareEvent.status == status, FirmwareEvent.detail == detail)
         .values(times=FirmwareEvent.times + 1, last_at=now)
         .returning(FirmwareEvent.id)
     )
     if (await session.execute(again)).scalar_one_or_none() is None:
-        session.add(
-            FirmwareEvent(update_id=update_id, at=now, last_at=now, status=status, detail=detail[:500])
-        )
+        session.add(FirmwareEvent(update_id=update_id, at=now, last_at=now, status=status, detail=detail))
         await session.flush()

@@ -19,8 +19,9 @@ from ohmstead.core.db import Database
 from ohmstead.core.errors import DomainError
 from ohmstead.core.file_links import download_url, link_to
 from ohmstead.core.http import utc_z
+from ohmstead.core.text import storable
 from ohmstead.fleet.firmware.errors import FirmwareForOthers, UpdateRunning, no_image
-from ohmstead.fleet.firmware.models import FirmwareImage, FirmwareUpdate, UpdateState
+from ohmstead.fleet.firmware.models import STATUS_MAX, FirmwareImage, FirmwareUpdate, UpdateState
 from ohmstead.fleet.firmware.rows import end, locked, note, open_update
 from ohmstead.fleet.firmware.schemas import FirmwareWork
 from ohmstead.fleet.firmware.signing import Signing, check_signing
@@ -176,7 +177,7 @@ def _command(row: FirmwareUpdate, location: str, signing: Signing | None) -> tup
 async def answered(session: AsyncSession, begun: Begun, answer: Answer, now: datetime) -> FirmwareUpdate:
     """Write what the charger answered. It may have told how far it is before that: then this stays."""
     row = await locked(session, begun.update_id)
-    said = answer.status
+    said = storable(answer.status, STATUS_MAX)
     detail = answer.error_description if answer.error_code is not None else ""
     await note(session, row.id, said, now, detail)
     if row.state != UpdateState.REQUESTED:

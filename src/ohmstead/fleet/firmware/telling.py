@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ohmstead.fleet.firmware.models import OPEN, FirmwareUpdate, UpdateState
+from ohmstead.core.text import storable
+from ohmstead.fleet.firmware.models import OPEN, STATUS_MAX, FirmwareUpdate, UpdateState
 from ohmstead.fleet.firmware.progress import (
     DOWNLOAD_FAILED,
     FAILURES,
@@ -40,6 +41,7 @@ async def told(
 
     A word about no update of ours changes nothing: it is in the reports of the charger.
     """
+    status = storable(status, STATUS_MAX)
     row = await _meant(session, charger_id, request_id, now, signed=signed)
     if row is None:
         return

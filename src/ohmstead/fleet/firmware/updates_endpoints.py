@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from ohmstead.accounts.access import Caller
+from ohmstead.accounts.limits import Subject, limited_caller
 from ohmstead.core.db import Database
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.openapi import refuses
@@ -32,6 +33,7 @@ Sort = Annotated[str | None, Query(description="`created_at`; `-` before it: fal
     "/chargers/{charger_id}/firmware-updates",
     status_code=201,
     responses=refuses(409, "The charger is not connected, or has an open update."),
+    dependencies=[limited_caller(Subject.COMMAND)],
 )
 async def update_firmware(
     request: Request, principal: Caller, now: Now, charger_id: ChargerId, body: UpdateIn

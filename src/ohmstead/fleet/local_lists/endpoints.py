@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from ohmstead.accounts.access import Caller
+from ohmstead.accounts.limits import Subject, limited_caller
 from ohmstead.core.db import Database
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.openapi import refuses
@@ -44,7 +45,11 @@ TAKEN = refuses(409, "The charger, the station or the business has a rule.")
 RuleId = Annotated[UUID, Path(description="The id of a rule.")]
 
 
-@router.get("/chargers/{charger_id}/local-list", responses=ASKS)
+@router.get(
+    "/chargers/{charger_id}/local-list",
+    responses=ASKS,
+    dependencies=[limited_caller(Subject.COMMAND, only_if="refresh")],
+)
 async def get_local_list(
     *,
     request: Request,
@@ -77,7 +82,9 @@ async def get_local_list(
         return await queries.show_list(session, charger, paging, now, differs=differs, refreshed=refreshed)
 
 
-@router.post("/chargers/{charger_id}/local-list", responses=ASKS)
+@router.post(
+    "/chargers/{charger_id}/local-list", responses=ASKS, dependencies=[limited_caller(Subject.COMMAND)]
+)
 async def send_local_list(
     *,
     request: Request,

@@ -13,10 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts import id_tags, id_tags_queries
 from ohmstead.accounts.id_tags_schemas import IdTagChange, IdTagCreate
-from ohmstead.accounts.models import Role, Token
+from ohmstead.accounts.models import Backoffice, Role, Token
 from ohmstead.accounts.principal import Principal
-from ohmstead.core.errors import Conflict, DomainError, NotFound
+from ohmstead.core.errors import Conflict, DomainError, Invalid, NotFound
 from ohmstead.fleet.onboarding import sheets
+from ohmstead.fleet.onboarding.faults import Faults, Faulty, told
 from ohmstead.fleet.onboarding.sheets import Column, Fault, Line
 from ohmstead.stations import chargers_service, service
 from ohmstead.stations.chargers_queries import connectors_of
@@ -107,22 +108,27 @@ async def bring_lines(table: Table, means: Means, lines: Sequence[Line], outcome
             async with means.session.begin_nested():
                 await table.bring(means, line.cells, outcome)
                 await means.session.flush()
-        except ValidationError as error:
-            outcome.faults += _invalid(line.number, error)
-        except DomainError as error:
-            told = error.fields.items() or [(None, error.message)]
-            outcome.faults += [Fault(line.number, name, fault) for name, fault in told]
-
-
-def _invalid(line: int, error: ValidationError) -> list[Fault]:
-    return [
-        Fault(line, str(one["loc"][0]) if one["loc"] else None, one["msg"].removeprefix("Value error, "))
-        for one in error.errors()
-    ]
+        except (ValidationError, DomainError) as error:
+            outcome.faults += told(line.number, error)
+        except Faulty as faulty:
+            outcome.faults += [fault for error in faulty.errors for fault in told(line.number, error)]
 
 
 def _model(kind: type[BaseModel], cells: dict[str, Any]) -> Any:
     return kind.model_validate(cells)
+
+
+async def _check_business(means: Means, cells: Mapping[str, Any]) -> None:
+    """Refuse a business that is not there, or not the caller's."""
+    told = cells.get("backoffice_id")
+    if told is None:
+        return
+    if means.principal.role is not Role.SYSTEM_ADMIN:
+        if UUID(told) != means.principal.backoffice_id:
+            raise Invalid("That is not your business.", fields={"backoffice_id": "is not your business"})
+    elif await means.session.get(Backoffice, UUID(told)) is None:
+        what = f"there is no business {told}"
+        raise Invalid(f"{what}.", fields={"backoffice_id": what})
 
 
 # --- stations
@@ -157,21 +163,40 @@ async def _bring_station(means: Means, cells: dict[str, Any], outcome: Outcome) 
     """A station is known by its id, or by its name, within the business where one is named."""
     cells = dict(cells)
     asked = cells.pop("id", None)
-    if asked is None:
-        business = _business(means.principal, cells)
-        found = await _station_named(means, cells.get("name"), "name", business)
-    else:
-        found = UUID(asked)
+    faults = Faults()
+    found: UUID | None = None
+    kind: type[BaseModel] = StationIn if asked is None else StationChange
+    with faults:
+        if asked is None:
+            kind = StationChange  # if there are several
+            business = _business(means.principal, cells)
+            found = await _station_named(means, cells.get("name"), "name", business)
+            kind = StationIn if found is None else StationChange
+        else:
+            found = await _station_of_id(means, asked, "id")
+    if found is not None and means.principal.role is not Role.SYSTEM_ADMIN:
+        cells.pop("backoffice_id", None)
+    with faults:
+        await _check_business(means, cells)
+    with faults:
+        wanted = _model(kind, cells)
+    faults.end()
     if found is None:
-        await service.create_station(means.session, means.principal, means.now, _model(StationIn, cells))
+        await service.create_station(means.session, means.principal, means.now, wanted)
         outcome.created += 1
         return
-    if means.principal.role is not Role.SYSTEM_ADMIN:
-        cells.pop("backoffice_id", None)
-    change = _model(StationChange, cells)
-    _, moved = await service.change_station(means.session, means.principal, means.now, found, change)
+    _, moved = await service.change_station(means.session, means.principal, means.now, found, wanted)
     means.reconnect += moved
     outcome.changed += 1
+
+
+async def _station_of_id(means: Means, told: str, column: str) -> UUID:
+    """Return the id of the caller's station, that `column` tells."""
+    query = means.principal.within(select(Station.id), Station.backoffice_id, Station.id)
+    found = await means.session.scalar(query.where(Station.id == UUID(told)))
+    if found is None:
+        raise NotFound(f"There is no station {told}.", fields={column: f"there is no station {told}"})
+    return found
 
 
 async def _station_named(
@@ -237,13 +262,23 @@ async def _bring_charger(means: Means, cells: dict[str, Any], outcome: Outcome) 
     """
     cells = dict(cells)
     station = cells.pop("station", None)
-    if station is not None:
-        cells["station_id"] = await _station(means, station)
+    faults = Faults()
+    with faults:
+        if station is not None:
+            cells["station_id"] = await _station(means, station)
     query = select(Charger.id, Charger.registration, Charger.unregistered_since)
     query = means.principal.within(query, Charger.backoffice_id, Charger.station_id)
     known = (await means.session.execute(query.where(Charger.id == cells.get("id")))).one_or_none()
     if known is None:
-        wanted = _model(ChargerIn, cells)
+        with faults:
+            await _check_business(means, cells)
+        with faults:
+            wanted = _model(ChargerIn, cells)
+        taken = await chargers_service.id_taken(means.session, means.principal, cells.get("id", ""))
+        with faults:
+            if taken is not None:
+                raise taken
+        faults.end()
         written = await chargers_service.create_charger(
             means.session, means.principal, means.now, wanted, key=means.signing_key
         )
@@ -254,7 +289,11 @@ async def _bring_charger(means: Means, cells: dict[str, Any], outcome: Outcome) 
             cells.pop("backoffice_id", None)
         if known.unregistered_since is not None and cells.get("registration") == known.registration:
             cells.pop("registration")
-        change = _model(ChargerChange, cells)
+        with faults:
+            await _check_business(means, cells)
+        with faults:
+            change = _model(ChargerChange, cells)
+        faults.end()
         written = await chargers_service.change_charger(
             means.session, means.principal, means.now, known.id, change, key=means.signing_key
         )
@@ -269,9 +308,11 @@ async def _bring_charger(means: Means, cells: dict[str, Any], outcome: Outcome) 
 
 async def _station(means: Means, told: str) -> UUID:
     try:
-        return UUID(told)
+        UUID(told)
     except ValueError:
         found = await _station_named(means, told, "station")
+    else:
+        return await _station_of_id(means, told, "station")
     if found is None:
         raise NotFound(f"There is no station {told!r}.", fields={"station": f"there is no station {told!r}"})
     return found
@@ -321,7 +362,12 @@ def _id_tag_identity(principal: Principal, cells: Mapping[str, Any]) -> Identity
 
 async def _bring_id_tag(means: Means, cells: dict[str, Any], outcome: Outcome) -> None:
     """An id tag is known by its text in any case, within its business."""
-    wanted: IdTagCreate = _model(IdTagCreate, cells)
+    faults = Faults()
+    with faults:
+        await _check_business(means, cells)
+    with faults:
+        wanted: IdTagCreate = _model(IdTagCreate, cells)
+    faults.end()
     known = await means.session.scalar(
         select(Token.id).where(
             func.lower(Token.id_tag) == wanted.id_tag.lower(),

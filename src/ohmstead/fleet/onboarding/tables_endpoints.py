@@ -9,6 +9,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from ohmstead.accounts.access import Caller
+from ohmstead.accounts.limits import Subject, limited_caller
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Invalid
@@ -196,7 +197,7 @@ async def export_chargers(request: Request, principal: Caller) -> StreamingRespo
     return _export(request, principal, CHARGERS)
 
 
-@router.post("/chargers.csv", openapi_extra=TAKES)
+@router.post("/chargers.csv", openapi_extra=TAKES, dependencies=[limited_caller(Subject.COMMAND)])
 async def import_chargers(by: Brought) -> Imported:
     """Make and change chargers by a table: all of it or, with any fault, nothing.
 

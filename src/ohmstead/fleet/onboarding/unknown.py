@@ -65,6 +65,7 @@ async def admit(
             password_hash=password_hash,
             unregistered_since=now,
             unregistered_from=address,
+            owned_since=now,
             created_at=now,
             updated_at=now,
         )
@@ -94,6 +95,6 @@ async def forget_unadopted(session: AsyncSession, now: datetime) -> Sequence[str
     for charger_id in gone:
         await record(session, "charger.forgotten", entity="charger", entity_id=charger_id)
     if gone:
-        await history.forget_traces(session, gone)
         await session.execute(delete(Charger).where(Charger.id.in_(gone)))
+        await history.forget_traces(session, gone)
     return gone

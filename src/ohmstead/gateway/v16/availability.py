@@ -10,9 +10,11 @@ from ohmstead.core.http import utc_z
 from ohmstead.core.jobs import emit
 from ohmstead.core.live import Event, Topic
 from ohmstead.gateway.route import Context, Hot, Payload
+from ohmstead.ocpp.errors import ErrorCode, OcppError
 from ohmstead.ocpp.timestamps import format_timestamp, parse_timestamp
+from ohmstead.stations.chargers_schemas import CONNECTORS_MAX
 from ohmstead.stations.models import ConnectorStatus
-from ohmstead.stations.status import STATUS, Told, is_late
+from ohmstead.stations.status import STATUS, TOLD_ONLY, Told, is_late
 
 if TYPE_CHECKING:
     from ohmstead.gateway.connection import ChargerConnection
@@ -32,8 +34,14 @@ async def heartbeat(context: Context, _: Payload) -> Payload:
 
 
 def hot_status_notification(connection: "ChargerConnection", payload: Payload, now: datetime) -> Hot | None:
-    """StatusNotification.req with the next group, unless a fault begins or ends: others hear of that."""
+    """StatusNotification.req with the next group, unless a fault begins or ends: others hear of that.
+
+    A number above those that an operator may declare makes no connector: a charger could make them up
+    without end.
+    """
     row, told = _read(connection, payload, now)
+    if row["connector_id"] > CONNECTORS_MAX:
+        return Hot([(TOLD_ONLY, row)], {})
     known = connection.told.get(row["connector_id"])
     if _is_fault(told) or (known is not None and _is_fault(known)):
         return None
@@ -64,11 +72,15 @@ async def status_notification(context: Context, payload: Payload) -> Payload:
 
 
 def _read(connection: "ChargerConnection", payload: Payload, now: datetime) -> tuple[dict[str, Any], Told]:
+    connector_id: int = payload["connectorId"]
+    if not 0 <= connector_id < 2**31:
+        what = f"connectorId is {connector_id}, it must be 0 or more, and of 32 bits"
+        raise OcppError(ErrorCode.PROPERTY_CONSTRAINT_VIOLATION, what)
     stamp = payload.get("timestamp")
     at = parse_timestamp(stamp) if stamp is not None else None
     row = {
         "charger_id": connection.charger.id,
-        "connector_id": payload["connectorId"],
+        "connector_id": connector_id,
         "status": payload["status"],
         "error_code": payload["errorCode"],
         "info": payload.get("info"),

@@ -49,6 +49,7 @@ async def boot_notification(context: Context, payload: Payload) -> Payload:
             meter_type=payload.get("meterType"),
             meter_serial_number=payload.get("meterSerialNumber"),
             last_boot_at=context.now,
+            boot_awaited=False,
             last_seen=context.now,
         )
         .returning(Charger.registration, Charger.retired_at, Charger.backoffice_id, Charger.station_id)

@@ -3,6 +3,7 @@
 A schema is read and compiled when its action is first seen; a check then costs about a microsecond.
 """
 
+from functools import cache
 from importlib import resources
 from typing import Any, Final, Literal
 
@@ -44,6 +45,16 @@ def check_response(action: str, payload: dict[str, Any]) -> None:
         validator = _responses[action] = _compile(load_schema(action + "Response"))
     if not validator.is_valid(payload):
         raise violation(validator, _shape(action + "Response"), payload)
+
+
+def lacks_status(action: str, payload: dict[str, Any]) -> bool:
+    """Tell whether an answer to `action` must have a status, as its schema says, and has no word for it."""
+    return not isinstance(payload.get("status"), str) and _has_status(action)
+
+
+@cache
+def _has_status(action: str) -> bool:
+    return "status" in load_schema(action + "Response").get("required", ())
 
 
 def strip_unknown_request(action: str, payload: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
