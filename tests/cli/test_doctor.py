@@ -36,7 +36,6 @@ class TestSettings:
         (finding,) = doctor.check_settings()
         assert (finding.state, finding.remedy) == ("warn", "Did you mean OHMSTEAD_SECRET_KEY?")
 
-
     def test_one_in_the_env_file_too(self, tmp_path: Path) -> None:
         (tmp_path / ".env").write_text("OHMSTEAD_PROT=9\nDATABASE_URL=postgresql://db/x\n")
         (finding,) = doctor.check_settings()
