@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 import structlog
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from structlog.testing import LogCapture
 from tests.conftest import FrozenClock
 from tests.world import World
@@ -208,6 +208,41 @@ class TestBody:
 
     async def test_one_that_is_just_short_enough_is_read(self, app: FastAPI) -> None:
         assert (await self.send(app, [b"x" * MAX_BODY])).status_code in {400, 422}
+
+
+async def test_who_leaves_while_it_sends_its_request_is_no_crash(settings: Settings, log: LogCapture) -> None:
+    app = create_app(settings)
+
+    @app.post("/raw")
+    async def raw(request: Request) -> None:
+        await request.body()
+
+    messages = [
+        {"type": "http.request", "body": b'{"username": ', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    answers: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/raw",
+        "raw_path": b"/raw",
+        "query_string": b"",
+        "headers": [],
+        "client": ("127.0.0.1", 1),
+    }
+    await app(scope, receive, send)
+    assert answers[0]["status"] == 400
+    events = [entry["event"] for entry in log.entries]
+    assert "http.client_left" in events
+    assert "http.crashed" not in events
 
 
 async def test_a_crash_is_in_the_log_under_the_id_that_the_caller_is_told(

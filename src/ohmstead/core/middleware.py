@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ohmstead.core import metrics
@@ -33,6 +34,7 @@ HEADERS: Final = {
 HSTS: Final = {"Strict-Transport-Security": "max-age=31536000"}
 """RFC 6797: who came by https once comes by nothing else for a year. Said only where people come by https."""
 TOO_LARGE: Final = "The body of the request is too long."
+CLIENT_LEFT: Final = "The request did not arrive whole."
 QUIET: Final = frozenset({"/health", "/health/ready", "/metrics"})
 
 
@@ -130,6 +132,10 @@ class OutsideAnswers:
                 await error_response(413, "PayloadTooLarge", TOO_LARGE)(scope, receive, answer)
             else:
                 await self.app(scope, _limited(receive, limit), answer)
+        except ClientDisconnect:  # nobody waits for an answer, but the request is counted by one
+            logger.info("http.client_left")
+            if not begun:
+                await error_response(400, "ClientLeft", CLIENT_LEFT)(scope, receive, answer)
         except Exception:
             logger.exception("http.crashed")
             if begun:
