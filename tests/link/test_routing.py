@@ -273,6 +273,7 @@ class TestWhatIsKnown:
         monkeypatch.setattr(routing, "READY_SECONDS", 0.3)
         monkeypatch.setattr(routing, "SILENT_SECONDS", 0.6)
         async with charger(pair.one.ws, row.id) as raw:
+            await raw.boot()  # by its answer the others know where the charger is
             with pytest.raises(ChargerOffline) as told:
                 await links.call(row.id, "ClearCache", b"{}")
             assert type(told.value) is known
