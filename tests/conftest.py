@@ -1,6 +1,5 @@
 """What every test stands on: a real PostgreSQL, one database a worker, rolled back after each test."""
 
-import asyncio
 import os
 import shutil
 import socket
@@ -209,14 +208,6 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 def world(db: Database, settings: Settings, clock: FrozenClock) -> World:
     return World(db, settings, clock)
-
-
-@pytest.fixture(scope="session", autouse=True)
-async def transports_may_close() -> AsyncIterator[None]:
-    """Give what was closed at the very end some turns of the loop: it cannot be closed over open sockets."""
-    yield
-    for _ in range(50):
-        await asyncio.sleep(0.01)
 
 
 @pytest.fixture(scope="session")

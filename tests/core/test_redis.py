@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from redis import asyncio as client
 from tests.chargers import until
 from tests.conftest import SECRET
 from tests.faults.redis_server import RedisServer
@@ -271,3 +272,16 @@ class TestStart:
         server.start()
         assert await redis.ready(10)
         await redis.stop()
+
+
+async def test_a_stop_in_the_midst_of_closing_leaves_no_connection_open(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core_redis, "DEAF_SECONDS", 0.2)
+    redis = Redis(settings_for(server), str(uuid4()))
+    redis.start()
+    assert await redis.ready(10)
+    time.sleep(2 * core_redis.ECHO_SECONDS)  # noqa: ASYNC251 # the whole loop stands still, and misses its own words
+    await redis.stop()
+    async with client.Redis.from_url(server.url) as asking:
+        assert len(await asking.client_list()) == 1, "only who asks is connected"

@@ -69,6 +69,7 @@ class Redis:
         self._heard = 0.0
         self._connected = False
         self._task: asyncio.Task[None] | None = None
+        self._connections: tuple[Any, ...] = ()
         self.away_since: float | None = time.monotonic()
         self.why = "not connected yet"
         self.on_back: list[Callable[[], None]] = []
@@ -93,6 +94,7 @@ class Redis:
                 logger.debug("redis.gone_before_the_end")
         await end(self._task)
         self._task = None
+        await _close(*self._connections)  # it may have been ended in the midst of closing them
 
     async def ready(self, seconds: float) -> bool:
         """Wait until it is connected, at most so long; tells whether it is."""
@@ -170,6 +172,7 @@ class Redis:
         while True:
             redis = self._client()  # a new one each time: whatever was wrong with the old one is gone
             pubsub = redis.pubsub()
+            self._connections = (pubsub, redis)
             working: list[asyncio.Task[None]] = []
             try:
                 await self._subscribe(redis, pubsub)
