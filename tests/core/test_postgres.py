@@ -245,11 +245,28 @@ class TestCrash:
             os.kill(backend[0], signal.SIGSTOP)
             os.kill(running(EmbeddedPostgres(folder)), signal.SIGKILL)
             waker = subprocess.Popen(["sh", "-c", f"sleep 1; kill -CONT {backend[0]}"])
-            with EmbeddedPostgres(folder) as again, psycopg.connect(again) as connection:
+            try:
+                with EmbeddedPostgres(folder) as again, psycopg.connect(again) as connection:
+                    assert connection.execute("SELECT 1").fetchone() == (1,)
+                assert "shared memory block" in (folder / "postgres.log").read_text()
+            finally:
+                waker.wait()
+                busy.wait()
+
+    def test_a_server_that_dies_while_it_is_joined_is_started_again(self, folder: Path) -> None:
+        """A killed server looks alive for a moment more: it is in the list of processes, and its port is."""
+        first = EmbeddedPostgres(folder, durable=False)
+        first.start()
+        pid = running(first)
+        os.kill(pid, signal.SIGSTOP)  # it still takes connections, and answers none
+        killer = subprocess.Popen(["sh", "-c", f"sleep 1; kill -KILL {pid}"])
+        try:
+            with EmbeddedPostgres(folder, durable=False) as url, psycopg.connect(url) as connection:
                 assert connection.execute("SELECT 1").fetchone() == (1,)
-            assert "shared memory block" in (folder / "postgres.log").read_text()
-            waker.wait()
-            busy.wait()
+                assert running(first) != pid
+        finally:
+            killer.wait()
+            first.stop()
 
     def test_a_stale_pid_whose_number_another_program_has_now_does_not_stop_the_start(
         self, folder: Path

@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 from tests.chargers import RawCharger, charger, until
 from tests.link.conftest import PING, Pair
 
 from ohmstead.core.redis import Redis
 from ohmstead.gateway.server import Gateway
+from ohmstead.link.presence import Presence
 from ohmstead.stations.models import Charger
 
 
@@ -70,6 +73,35 @@ class TestTakeOver:
             return await key(pair, row) is None
 
         await until(forgotten)
+
+    async def test_the_process_that_lost_a_charger_does_not_claim_it_once_the_other_has_given_it_up(
+        self, pair: Pair
+    ) -> None:
+        """What it holds goes with the news of the later socket, and not only at its next refresh."""
+        processes = [Redis(pair.one.settings, str(uuid4())) for _ in range(2)]
+        older, later = (Presence(redis, ttl_seconds=PING) for redis in processes)
+        taken: list[tuple[str, str]] = []
+        older.on_taken = lambda *what: taken.append(what)
+
+        async def heard() -> bool:
+            return bool(taken)
+
+        for redis in processes:
+            redis.start()
+        try:
+            assert all([await redis.ready(10) for redis in processes])
+            older.claim("shared", "old", datetime.now(UTC), lambda _: None)
+            await processes[0].ask("PING")
+            later.claim("shared", "new", datetime.now(UTC), lambda _: None)
+            await until(heard)
+            assert taken == [("shared", "old")]
+            later.release("shared", "new")
+            await processes[1].ask("PING")
+            await older.keep_all()
+            assert await processes[0].ask("GET", processes[0].key("charger", "shared")) is None
+        finally:
+            for redis in processes:
+                await redis.stop()
 
     async def test_and_back_again(self, pair: Pair, row: Charger) -> None:
         one = await RawCharger.connect(pair.one.ws, row.id)

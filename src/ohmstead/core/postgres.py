@@ -39,6 +39,8 @@ START_TIMEOUT = 900  # seconds: a crash recovery replays up to max_wal_size
 STOP_TIMEOUT = 60
 LOG_LIMIT = 10 * 1024 * 1024
 SOCKET_PATH_LIMIT = 100  # sun_path has 104 bytes on macOS and 108 on Linux
+DYING_SECONDS = 2.0  # that a killed server may still be seen
+DYING_SERVERS = 5
 HELD_MEMORY_WAIT = 60.0  # seconds that back ends of a killed server may take to notice and end
 
 SERVER_SETTINGS = {
@@ -97,8 +99,7 @@ class EmbeddedPostgres:
                 self._hold = hold
                 try:
                     self._ensure_cluster()
-                    self._ensure_running()
-                    self._ensure_database()
+                    self._ensure_answering()
                 except BaseException:
                     self._leave()
                     raise
@@ -275,6 +276,21 @@ class EmbeddedPostgres:
             raise StartupError("PostgreSQL could not make its database.", made.stdout.strip())
         fresh.rename(self.cluster)
 
+    def _ensure_answering(self) -> None:
+        """Start or join the server, and make the database; one that dies meanwhile is started again.
+
+        A server that was just killed looks alive for a moment more.
+        """
+        for _ in range(DYING_SERVERS):
+            self._ensure_running()
+            pid = self._noted_pid()
+            try:
+                return self._ensure_database()
+            except psycopg.OperationalError:
+                if not _ends_within(pid, DYING_SECONDS):
+                    raise
+        raise StartupError("The embedded PostgreSQL dies again and again.", f"Its log is {self.log}.")
+
     def _ensure_running(self) -> None:
         """Start the server unless it runs; wait until it takes connections, through a crash recovery too."""
         self._forget_reused_pid()
@@ -389,6 +405,16 @@ def _exists(pid: int) -> bool:
         return False
     except PermissionError:
         return True
+    return True
+
+
+def _ends_within(pid: int | None, seconds: float) -> bool:
+    """Whether a process has ended, or does within these seconds; a zombie has."""
+    deadline = time.monotonic() + seconds
+    while pid is not None and _exists(pid) and _arguments(pid) != [""]:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
     return True
 
 

@@ -88,7 +88,7 @@ class Presence:
         self.on_taken: Callable[[str, str], None] = _nothing_of_both
         self.on_left: Callable[[str], None] = _nothing_of_it
         self.on_refreshed: Callable[[], None] = _nothing
-        redis.on("taken", lambda message: self.on_taken(message["charger"], message["connection"]))
+        redis.on("taken", self._take_taken)
         redis.on("left", self._take_left)
         redis.on_back.append(self._now.set)
 
@@ -141,7 +141,7 @@ class Presence:
         while True:
             self._now.clear()
             try:
-                await self._keep_all()
+                await self.keep_all()
             except RedisAway:
                 await self._now.wait()
                 continue
@@ -152,10 +152,16 @@ class Presence:
             except TimeoutError:
                 continue
 
-    async def _keep_all(self) -> None:
-        held = list(self._held.items())
-        for start in range(0, len(held), REFRESHED_AT_ONCE):
-            some = held[start : start + REFRESHED_AT_ONCE]
+    async def keep_all(self) -> None:
+        """Refresh the keys of what is held here, and give up what a later socket has. Raises `RedisAway`."""
+        chargers = list(self._held)
+        for start in range(0, len(chargers), REFRESHED_AT_ONCE):
+            # Read anew each time: one that was given up while the others were asked is not written again.
+            some = [
+                (charger_id, self._held[charger_id])
+                for charger_id in chargers[start : start + REFRESHED_AT_ONCE]
+                if charger_id in self._held
+            ]
             keys = [self._key(charger_id) for charger_id, _ in some]
             values = [str(mine) for _, mine in some]
             answer = await self._redis.ask("EVAL", KEEP, len(keys), *keys, self._ttl_ms, *values)
@@ -172,6 +178,14 @@ class Presence:
         if holder.process_id != self._redis.process_id:
             message: Message = {"kind": "taken", "charger": charger_id, "connection": holder.connection_id}
             self._redis.tell(holder.process_id, message)
+
+    def _take_taken(self, message: Message) -> None:
+        charger_id, connection_id = message["charger"], message["connection"]
+        mine = self._held.get(charger_id)
+        if mine is not None and mine.connection_id == connection_id:
+            # Now, not at the next refresh: the later one may have given it up by then, and nobody has it.
+            del self._held[charger_id]
+        self.on_taken(charger_id, connection_id)
 
     def _take_left(self, message: Message) -> None:
         if message["from"] != self._redis.process_id:
