@@ -33,7 +33,7 @@ from ohmstead.core import migrations
 from ohmstead.core.config import SECRET_KEY_FILE, Settings
 from ohmstead.core.errors import StartupError
 from ohmstead.core.files import FOLDER
-from ohmstead.core.postgres import wheel_binaries
+from ohmstead.core.postgres_host import wheel_binaries
 
 FORMAT = "ohmstead-backup-1"
 MANIFEST, DUMP = "manifest.json", "database.dump"

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from tests.cli.running import reachable_folder
 
-from ohmstead.core import postgres
+from ohmstead.core import postgres_host
 from ohmstead.core.errors import StartupError
 from ohmstead.core.postgres import EmbeddedPostgres
 
@@ -138,15 +138,15 @@ class TestFirstStart:
     def test_programs_in_a_private_folder_are_copied_to_where_the_server_may_run_them(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(postgres, "SYSTEM_DATA_DIR", folder / "system")
-        monkeypatch.setattr(postgres, "world_reachable", lambda path: "site-packages" not in str(path))
-        binaries = postgres.reachable_binaries(postgres.wheel_binaries())
+        monkeypatch.setattr(postgres_host, "SYSTEM_DATA_DIR", folder / "system")
+        monkeypatch.setattr(postgres_host, "world_reachable", lambda path: "site-packages" not in str(path))
+        binaries = postgres_host.reachable_binaries(postgres_host.wheel_binaries())
         assert binaries.is_relative_to(folder / "system")
         version = subprocess.run(
             [binaries / "postgres", "--version"], capture_output=True, text=True, check=True
         )
         assert "(PostgreSQL) 18" in version.stdout
-        assert postgres.reachable_binaries(postgres.wheel_binaries()) == binaries
+        assert postgres_host.reachable_binaries(postgres_host.wheel_binaries()) == binaries
         assert len(list((folder / "system").iterdir())) == 1
 
 

