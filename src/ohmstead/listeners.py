@@ -18,6 +18,10 @@ from ohmstead.gateway.http_protocol import HttpProtocol
 from ohmstead.gateway.protocol import protocol_class
 from ohmstead.gateway.server import Gateway
 
+KEEP_ALIVE_SECONDS = 75
+"""Longer than browsers' pauses, proxies (nginx: 60 s) and libraries keep a connection: a request that is sent
+on one at the moment we close it is lost, and a proxy answers it with 502."""
+
 
 def tls_of(settings: Settings) -> ssl.SSLContext | None:
     """Return what the main port encrypts with, if it does; `StartupError` for a certificate of no use."""
@@ -75,6 +79,7 @@ def _config(app: object, gateway: Gateway, settings: Settings) -> Config:
         forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
         ws_max_size=settings.ocpp_max_frame_bytes,
         ws_per_message_deflate=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, int(settings.shutdown_grace_seconds)),
         backlog=4096,
     )

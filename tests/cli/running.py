@@ -43,7 +43,7 @@ def ohmstead_in(
         [sys.executable, "-m", "ohmstead.cli", *arguments],
         input=given if isinstance(given, bytes) else given.encode(),
         capture_output=True,
-        timeout=60,
+        timeout=180,
         check=False,
         cwd=folder,
         env=environment(**settings),
@@ -82,7 +82,7 @@ def reachable_folder() -> Iterator[Path]:
             shutil.rmtree(path)
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 180) -> None:
     """Wait for a condition."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -149,4 +149,4 @@ class Running:
     def stop(self, number: signal.Signals) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(180)

@@ -283,7 +283,7 @@ class TestLife:
             fleet = demo_fleet(f"{server.ws}/ocpp", world.chargers, world.id_tags, stop=stop)
             running = asyncio.create_task(fleet)
             try:
-                async with asyncio.timeout(60):  # about 6 on a machine that has nothing else to do
+                async with asyncio.timeout(180):  # about 6 on a machine that has nothing else to do
                     moved = False
                     while not moved:
                         await asyncio.sleep(0.2)
@@ -311,7 +311,7 @@ class TestTls:
             charger = ("KDY-LAKE-02", 1, 50.0, "DC", None)
             with ChargerProcess(Work(url, [charger], ["DEMO0001"], own_certificate(certificate))) as process:
                 process.start()
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(180):
                     there = False
                     while not there:
                         await asyncio.sleep(0.1)
@@ -332,7 +332,7 @@ class TestTls:
             with ChargerProcess(Work(url, chargers, ["DEMO0001"], own_certificate(other))) as process:
                 process.start()
                 said = ""
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(180):
                     while "certificate verify failed" not in said:
                         await asyncio.sleep(0.1)
                         said += capfd.readouterr().err

@@ -52,7 +52,7 @@ def on_a_terminal(*command: str, interrupt_after: str = "", **settings: str) -> 
         pass
     finally:
         os.close(controller)
-    return process.wait(60), shown.decode()
+    return process.wait(180), shown.decode()
 
 
 def commands(*arguments: str) -> tuple[str, ...]:

@@ -217,6 +217,60 @@ class TestAway:
         await asyncio.wait_for(came_back.wait(), 60)
         assert await redis.listens(redis.process_id)
 
+    async def test_it_comes_back_even_if_the_broken_connection_cannot_be_closed(
+        self, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An event loop may refuse to close what is broken already, with an error of its own."""
+        close = client.Redis.aclose
+        failed: list[Any] = []
+
+        async def refuse(self: Any, *arguments: Any) -> None:
+            await close(self, *arguments)
+            if not failed:
+                failed.append(self)
+                raise RuntimeError("the handler is closed")
+
+        monkeypatch.setattr(client.Redis, "aclose", refuse)
+        came_back = asyncio.Event()
+        redis.on_back.append(came_back.set)
+        await redis.ask("CLIENT", "KILL", "TYPE", "pubsub")
+        await asyncio.wait_for(came_back.wait(), 60)
+        assert failed
+
+    async def test_what_was_asked_is_answered_even_if_it_is_stopped_while_it_is_being_lost(
+        self, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        redis = Redis(settings_for(server), str(uuid4()))
+        fail, let_go = asyncio.Event(), asyncio.Event()
+
+        async def fails(*_: Any) -> None:
+            await fail.wait()
+            raise ConnectionError("gone")
+
+        async def ends_late() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await let_go.wait()
+
+        monkeypatch.setattr(redis, "_listen", fails)
+        monkeypatch.setattr(redis, "_echo", ends_late)
+        redis.start()
+        assert await redis.ready(60)
+        server.hang()
+        try:
+            asked = redis.submit("PING")
+            fail.set()
+            await away(redis)
+            stopping = asyncio.create_task(redis.stop())
+            await asyncio.sleep(0)
+            let_go.set()
+            await asyncio.wait_for(stopping, 60)
+        finally:
+            server.go_on()
+        with pytest.raises(RedisAway):
+            await asyncio.wait_for(asked, 10)
+
     @pytest.mark.parametrize("once", [True, False])
     async def test_it_ends_even_if_its_connection_fails_at_that_very_moment(
         self, server: RedisServer, monkeypatch: pytest.MonkeyPatch, once: bool
@@ -237,9 +291,9 @@ class TestAway:
         if once:
             [task] = [one for one in asyncio.all_tasks() if one.get_name() == "redis" and one not in before]
             task.cancel()
-            await asyncio.wait_for(asyncio.wait({task}), 3)
+            await asyncio.wait_for(asyncio.wait({task}), 60)
         else:
-            await asyncio.wait_for(redis.stop(), 3)
+            await asyncio.wait_for(redis.stop(), 60)
 
     async def test_more_than_can_wait_is_dropped(self, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(core_redis, "QUEUE_LIMIT", 3)

@@ -218,12 +218,12 @@ class Fleet:
     def start(self) -> None:
         self._tasks = [asyncio.create_task(charger.live()) for charger in self.chargers]
 
-    async def progress(self, each: int = 1, seconds: float = 60) -> None:
+    async def progress(self, each: int = 1, seconds: float = 180) -> None:
         """Wait until every charger has got so many more CALLRESULTs."""
         wanted = {charger: charger.acknowledged + each for charger in self.chargers}
         await self.until(lambda: all(one.acknowledged >= count for one, count in wanted.items()), seconds)
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 60) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 180) -> None:
         """Wait for a condition of the fleet; a charger that breaks off fails the test."""
         async with asyncio.timeout(seconds):
             while not condition():
@@ -232,7 +232,7 @@ class Fleet:
                         task.result()
                 await asyncio.sleep(0.01)
 
-    async def finish(self, seconds: float = 60) -> None:
+    async def finish(self, seconds: float = 180) -> None:
         """Let every charger end its sessions, so that all that it said is acknowledged."""
         self.finishing = True
         async with asyncio.timeout(seconds):

@@ -170,7 +170,11 @@ async def test_it_is_offline_within_two_intervals_and_the_log_says_why(make_serv
                 return [one for one in await api.connections(row.id) if one["closed_at"]]
 
             [connection] = await until(ended)
-            assert connection["close_reason"] == "it does not read what it is sent"
+            # We notice or the kernel does, whose clock runs as long: who is first is a matter of chance.
+            assert connection["close_reason"] in {
+                "it does not read what it is sent",
+                "lost: [Errno 110] Connection timed out",
+            }
             assert (await api.charger(row.id))["online"] is False
 
 

@@ -13,6 +13,7 @@ from tests.running import RunningServer
 from tests.world import World
 from websockets.frames import Close, Frame, Opcode
 
+from ohmstead import listeners
 from ohmstead.gateway import http_protocol
 from ohmstead.stations.models import Charger
 
@@ -155,6 +156,22 @@ BEGUN = {
 }
 
 
+class TestIdle:
+    async def test_a_connection_outlives_the_pause_that_proxies_and_libraries_make(
+        self, server: RunningServer
+    ) -> None:
+        """They keep one for 5 to 60 s: who closes earlier loses the request that is just being sent on it."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for pause in (0, 6):
+            await asyncio.sleep(pause)
+            writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
+            assert head.startswith(b"HTTP/1.1 200 "), head
+            await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+        writer.close()
+        assert listeners.KEEP_ALIVE_SECONDS > 60
+
+
 class TestUnfinished:
     def test_a_client_has_ten_seconds(self) -> None:
         assert http_protocol.REQUEST_SECONDS == 10.0
@@ -168,7 +185,7 @@ class TestUnfinished:
         began = time.monotonic()
         writer.write(BEGUN[name])
         data = await asyncio.wait_for(reader.read(), 60)
-        assert 0.25 < time.monotonic() - began < 4
+        assert 0.25 < time.monotonic() - began < 9
         assert data.count(b"HTTP/1.1 200") == (1 if "whole" in name else 0)
         writer.close()
 

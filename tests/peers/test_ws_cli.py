@@ -148,7 +148,6 @@ async def comply(server: RunningServer, world: World, folder: Path) -> None:
     assert all("FormationViolation" in (failed[name] or "") for name in list(OTHERWISE)[2:])
 
 
-@pytest.mark.timeout(120)
 async def test_its_compliance_suite_finds_only_what_is_decided_otherwise(
     server: RunningServer, server_world: World, tmp_path: Path
 ) -> None:
@@ -173,7 +172,6 @@ async def meter_until(server: RunningServer, world: World, ended: asyncio.Event)
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(300)
 async def test_its_compliance_suite_finds_the_same_again_and_again_while_many_charge(
     server: RunningServer, server_world: World, tmp_path: Path
 ) -> None:
@@ -246,7 +244,6 @@ async def charge(server: RunningServer, world: World, *, seconds: float) -> None
     assert refused == []
 
 
-@pytest.mark.timeout(120)
 async def test_its_charge_point_is_started_metered_and_stopped_from_here(
     server: RunningServer, server_world: World
 ) -> None:
@@ -254,6 +251,5 @@ async def test_its_charge_point_is_started_metered_and_stopped_from_here(
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(180)
 async def test_its_charge_point_charges_for_a_minute(server: RunningServer, server_world: World) -> None:
     await charge(server, server_world, seconds=60)
