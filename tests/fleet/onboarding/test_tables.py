@@ -1,59 +1,24 @@
-"""Stations, chargers and id tags by tables: all or nothing, faults by line, there and back the same."""
+"""Stations, chargers and id tags by tables: all or nothing, there and back the same."""
 
 import csv
 import io
+import re
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
-from sqlalchemy import select, update
+from tests.fleet.onboarding.bringing import CSV, bring, kept, listed, without_times
 from tests.world import SignedIn, World
 
-from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role, Token, TokenStatus
+from ohmstead.accounts.models import Role, TokenStatus
 from ohmstead.core.db import Database
-from ohmstead.fleet.onboarding.sheets import connectors, written_connectors
-from ohmstead.stations.models import Charger, Connector, Station
-
-CSV = {"Content-Type": "text/csv"}
+from ohmstead.stations.models import Charger, Connector
 
 
 @pytest.fixture
 async def manager(world: World) -> SignedIn:
     return await world.user(Role.BACKOFFICE)
-
-
-async def bring(
-    client: httpx.AsyncClient, user: SignedIn, what: str, *lines: str, dry_run: bool = False, **options: Any
-) -> httpx.Response:
-    content = options.get("content") or "\r\n".join(lines).encode()
-    path = f"/api/admin/{what}.csv" + ("?dry_run=true" if dry_run else "")
-    return await client.post(path, content=content, headers={**user.headers, **CSV})
-
-
-async def listed(client: httpx.AsyncClient, user: SignedIn, what: str) -> list[dict[str, Any]]:
-    answer = await client.get(f"/api/admin/{what}?limit=500", headers=user.headers)
-    items: list[dict[str, Any]] = answer.json()["items"]
-    return items
-
-
-async def kept(db: Database) -> list[list[dict[str, Any]]]:
-    """All that the tables are of, as it stands in the database."""
-    async with db.session() as session:
-        return [
-            without_times([dict(row) for row in (await session.execute(query)).mappings()])
-            for query in (
-                select(Station.__table__).order_by(Station.id),
-                select(Charger.__table__).order_by(Charger.id),
-                select(Connector.__table__).order_by(Connector.charger_id, Connector.connector_id),
-                select(Token.__table__).order_by(Token.id),
-            )
-        ]
-
-
-def without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: value for name, value in row.items() if name != "updated_at"} for row in rows]
 
 
 class TestBringing:
@@ -180,162 +145,12 @@ class TestBringing:
         assert {line.partition(",")[0] for line in exported[1:]} == set(lines[1:])
 
 
-class TestFaults:
-    async def test_each_is_told_by_its_line_and_nothing_is_written(
-        self, client: httpx.AsyncClient, manager: SignedIn
-    ) -> None:
-        await bring(client, manager, "stations", "name", "Twin", content=b"name\nHarbour\n")
-        lines = (
-            "id,station,connectors,security_profile,tolerant",
-            "OK-1,Harbour,1,0,no",
-            "BAD-1,Nowhere,1,0,no",
-            "BAD-2,Harbour,two,0,no",
-            "BAD-3,Harbour,1,9,maybe",
-            "",
-            "OK-1,Harbour,1,0,no",
-            "BAD-4,Harbour,1,0,no,what,is this",
-            ",Harbour,1,0,no",
-        )
-        rehearsal = (await bring(client, manager, "chargers", *lines, dry_run=True)).json()
-        told = [(one["line"], one["column"]) for one in rehearsal["faults"]]
-        assert told == [
-            (3, "station"),
-            (4, "connectors"),
-            (5, "tolerant"),
-            (5, "security_profile"),
-            (7, "id"),
-            (8, None),
-            (9, "id"),
-        ]
-        assert "there is no station 'Nowhere'" in rehearsal["faults"][0]["message"]
-        assert "line 2" in rehearsal["faults"][4]["message"]
-        refused = await bring(client, manager, "chargers", *lines)
-        assert (refused.status_code, refused.json()["error"]) == (422, "TableInvalid")
-        assert "line 4, connectors" in refused.json()["fields"]
-        assert await listed(client, manager, "chargers") == []
-
-    @pytest.mark.parametrize(
-        ("what", "lines", "columns"),
-        [
-            (
-                "chargers",
-                (
-                    "id,station,security_profile,status,backoffice_id,tolerant",
-                    f"N-1,Nowhere,9,Sleeping,{uuid4()},maybe",
-                ),
-                ["tolerant", "station", "backoffice_id", "security_profile", "status"],
-            ),
-            (
-                "chargers",
-                ("id,station,security_profile,status", f"THERE,{uuid4()},9,Sleeping"),
-                ["station", "security_profile", "status"],
-            ),
-            (
-                "chargers",
-                ("id,station,security_profile,status", "TAKEN,Twin,9,Sleeping"),
-                ["station", "security_profile", "status", "id"],
-            ),
-            (
-                "stations",
-                ("name,status,time_zone,latitude,backoffice_id", f"Twin,Sleeping,Moon,x,{uuid4()}"),
-                ["latitude", "name", "backoffice_id", "time_zone", "status"],
-            ),
-            (
-                "stations",
-                ("id,name,status,backoffice_id", f"{uuid4()},New,Sleeping,{uuid4()}"),
-                ["id", "backoffice_id", "status"],
-            ),
-            (
-                "id-tags",
-                ("id_tag,status,max_concurrent_sessions,backoffice_id", f"TAG,Lost,0,{uuid4()}"),
-                ["backoffice_id", "status", "max_concurrent_sessions"],
-            ),
-        ],
-    )
-    async def test_every_one_of_a_line_is_told(
-        self,
-        *,
-        client: httpx.AsyncClient,
-        world: World,
-        what: str,
-        lines: tuple[str, ...],
-        columns: list[str],
-    ) -> None:
-        business = await world.backoffice()
-        manager = await world.user(Role.BACKOFFICE, business)
-        for _ in range(2):
-            await world.station(business, name="Twin")
-        await world.charger(await world.station(business), id="THERE")
-        await world.charger(id="TAKEN")
-        rehearsal = (await bring(client, manager, what, *lines, dry_run=True)).json()
-        told = [one["column"] for one in rehearsal["faults"]]
-        assert sorted(told) == sorted(columns), rehearsal
-
-    async def test_what_belongs_to_a_business_that_is_not_at_work_any_more_may_stay_as_it_is(
-        self, client: httpx.AsyncClient, world: World, db: Database
-    ) -> None:
-        admin = await world.admin()
-        row = await world.charger()
-        async with db.session() as session:
-            await session.execute(update(Backoffice).values(status=BackofficeStatus.REJECTED))
-        lines = ("id,backoffice_id", f"{row.id},{row.backoffice_id}")
-        assert (await bring(client, admin, "chargers", *lines)).status_code == 200
-
-    async def test_every_one_of_many_is_told(self, client: httpx.AsyncClient, manager: SignedIn) -> None:
-        lines = ["id_tag,status", *(f"TAG{number:05},Lost" for number in range(801))]
-        rehearsal = (await bring(client, manager, "id-tags", *lines, dry_run=True)).json()
-        assert [(one["line"], one["column"]) for one in rehearsal["faults"]] == [
-            (number, "status") for number in range(2, 803)
-        ]
-        refused = (await bring(client, manager, "id-tags", *lines)).json()
-        assert "has 801 faults" in refused["message"]
-        assert len(refused["fields"]) == 801
-
-    async def test_two_in_one_cell_are_both_told(self, client: httpx.AsyncClient, manager: SignedIn) -> None:
-        lines = ("id,connectors", "C-1,1:CCS:XX | 2:CCS:DC:9")
-        rehearsal = (await bring(client, manager, "chargers", *lines, dry_run=True)).json()
-        told = [one["message"] for one in rehearsal["faults"]]
-        assert len(told) == 2
-        refused = (await bring(client, manager, "chargers", *lines)).json()
-        assert refused["fields"] == {"line 2, connectors": "; ".join(told)}
-
-    async def test_a_rehearsal_tells_what_would_happen_and_changes_nothing(
-        self, client: httpx.AsyncClient, manager: SignedIn
-    ) -> None:
-        told = await bring(client, manager, "chargers", "id,security_profile", "C-1,1", dry_run=True)
-        assert (told.json()["created"], told.json()["passwords"]) == (1, {})
-        assert await listed(client, manager, "chargers") == []
-
-    @pytest.mark.parametrize(
-        ("content", "fault"),
-        [
-            (b"", "empty"),
-            (b"  \n ", "empty"),
-            (b"\xff\xfe\x00", "UTF-8"),
-            ("naïve;ü".encode("latin-1"), "UTF-8"),
-            (b"id,colour\nC,red", "colour"),
-            (b"name\nC", "no column id"),
-            (b"id,id\nC,C", "twice"),
-            (b'id\n"C', "cannot be read"),
-            (b"id\nC\x00D", "NUL"),
-            (b"PK\x03\x04\x14\x00", ""),
-            (b"id\n" + b"C\n" * 5001, "5000"),
-        ],
-    )
-    async def test_what_is_no_such_table_is_refused_with_the_reason(
-        self, client: httpx.AsyncClient, manager: SignedIn, content: bytes, fault: str
-    ) -> None:
-        answer = await client.post(
-            "/api/admin/chargers.csv", content=content, headers={**manager.headers, **CSV}
-        )
-        assert answer.status_code == 422, answer.text
-        assert fault in answer.text
-
-    async def test_a_mark_at_the_beginning_and_tabs_are_understood(
-        self, client: httpx.AsyncClient, manager: SignedIn
-    ) -> None:
-        answer = await bring(client, manager, "id-tags", content="\ufeffid_tag\towner\nT7\tRavi\n".encode())
-        assert answer.json()["created"] == 1
+def twice(rehearsal: dict[str, Any]) -> tuple[int, str, str]:
+    """The line of the only fault, its column, and the line that is about the same."""
+    [fault] = rehearsal["faults"]
+    found = re.fullmatch(r"is in (line \d+) too: leave one of them out", fault["message"])
+    assert found is not None, fault
+    return fault["line"], fault["column"], found[1]
 
 
 class TestTwice:
@@ -354,10 +169,14 @@ class TestTwice:
         }
         lines.append(f"HARBOUR,Faro,{two.id}")
         rehearsal = (await bring(client, admin, "stations", *lines, dry_run=True)).json()
-        assert rehearsal["faults"] == [{"line": 4, "column": "name", "message": "is in line 3 too"}]
+        assert rehearsal["faults"] == [
+            {"line": 4, "column": "name", "message": "is in line 3 too: leave one of them out"}
+        ]
         lines = ["id,name", f"{rows[0]['id']},One", f"{rows[0]['id'].upper()},Other"]
         rehearsal = (await bring(client, admin, "stations", *lines, dry_run=True)).json()
-        assert rehearsal["faults"] == [{"line": 3, "column": "id", "message": "is in line 2 too"}]
+        assert rehearsal["faults"] == [
+            {"line": 3, "column": "id", "message": "is in line 2 too: leave one of them out"}
+        ]
         for what, column, *lines in (
             ("stations", "name", "name", "harbour"),
             ("chargers", "station", "id,station", "C-1,harbour"),
@@ -369,7 +188,9 @@ class TestTwice:
     async def test_a_charger_by_its_exact_id(self, client: httpx.AsyncClient, manager: SignedIn) -> None:
         lines = ("id", "TWIN-1", "twin-1", "TWIN-1")
         rehearsal = (await bring(client, manager, "chargers", *lines, dry_run=True)).json()
-        assert rehearsal["faults"] == [{"line": 4, "column": "id", "message": "is in line 2 too"}]
+        assert rehearsal["faults"] == [
+            {"line": 4, "column": "id", "message": "is in line 2 too: leave one of them out"}
+        ]
         assert (await bring(client, manager, "chargers", *lines[:3])).json()["created"] == 2
 
     async def test_an_id_tag_in_any_case_within_its_business(
@@ -380,7 +201,9 @@ class TestTwice:
         assert (await bring(client, admin, "id-tags", *lines)).json()["created"] == 3
         lines.append(f"t1,{one.id}")
         rehearsal = (await bring(client, admin, "id-tags", *lines, dry_run=True)).json()
-        assert rehearsal["faults"] == [{"line": 5, "column": "id_tag", "message": "is in line 2 too"}]
+        assert rehearsal["faults"] == [
+            {"line": 5, "column": "id_tag", "message": "is in line 2 too: leave one of them out"}
+        ]
         manager = await world.user(Role.BACKOFFICE, one)
         own = ("id_tag,backoffice_id", "T1,", f"t1,{one.id}")
         rehearsal = (await bring(client, manager, "id-tags", *own, dry_run=True)).json()
@@ -418,18 +241,3 @@ class TestWhose:
             content = b"id\nX" if method == "POST" else None
             answer = await client.request(method, path, content=content, headers={**user.headers, **CSV})
             assert answer.status_code == status, (method, user.role)
-
-
-class TestConnectors:
-    @pytest.mark.parametrize("text", ["1:", "1:Type 2:AC:3:22 | 2:CCS:DC::150", "3::::7.4"])
-    def test_they_are_written_as_they_are_read(self, text: str) -> None:
-        rows = [Connector(charger_id="C", **one) for one in connectors(text)]
-        assert written_connectors(rows) == text
-
-    def test_a_number_alone_is_how_many_there_are(self) -> None:
-        assert connectors("3") == 3
-
-    @pytest.mark.parametrize("text", ["one:Type 2", "1:a:b:c:d:e", "1:x:AC:three", "1:x:AC:3:much"])
-    def test_what_is_neither_is_told(self, text: str) -> None:
-        with pytest.raises(ValueError, match=r"no|form"):
-            connectors(text)

@@ -1,47 +1,73 @@
-"""What is wrong with a line of a table: all of it, however many steps find it."""
+"""What is wrong with a line of a table: all of it, however many rules find it."""
 
-from pydantic import ValidationError
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from ohmstead.core.errors import DomainError
-from ohmstead.fleet.onboarding.sheets import Fault
+from ohmstead.fleet.onboarding.sheets import Fault, Line
 
-
-class Faulty(Exception):
-    """A line with faults, each as it was raised."""
-
-    def __init__(self, errors: list[ValidationError | DomainError]) -> None:
-        super().__init__(*errors)
-        self.errors = errors
+Wanted = TypeVar("Wanted", bound=BaseModel)
 
 
 class Faults:
-    """Gathers what the steps of a line find: `with faults:` around each, `end()` after the last."""
+    """What is wrong with one line, each told once; it begins with the cells that could not be read."""
 
-    def __init__(self) -> None:
-        self._errors: list[ValidationError | DomainError] = []
+    def __init__(self, line: Line) -> None:
+        self.line = line.number
+        self.found = list(line.faults)
 
-    def __enter__(self) -> None:
-        """Begin a step."""
+    def tell(self, column: str | None, message: str) -> None:
+        """Note what is wrong with a column, or with the line as a whole, and what to do."""
+        fault = Fault(self.line, column, message)
+        if fault not in self.found:
+            self.found.append(fault)
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        """End a step; what it found is kept, and does not go further."""
-        if isinstance(error, ValidationError | DomainError):
-            self._errors.append(error)
-            return True
-        return False
+    def tell_of(self, error: DomainError) -> None:
+        """Note a refusal of the service."""
+        for column, message in error.fields.items() or [(None, error.message)]:
+            self.tell(column, message)
 
-    def end(self) -> None:
-        """Raise `Faulty` when a step has found anything."""
-        if self._errors:
-            raise Faulty(self._errors)
+    def of(self, column: str) -> bool:
+        """Whether something is wrong with a column, so that what it says is not known."""
+        return any(fault.column == column for fault in self.found)
+
+    def wanted(self, kind: type[Wanted], cells: dict[str, Any]) -> Wanted | None:
+        """Return what a line asks for, or None with everything that the schema finds wrong with it.
+
+        A schema looks at no member while one of them is unsound (a number of more than 64 bits, say): such a
+        one is told and taken out, so that the others are looked at.
+        """
+        try:
+            return kind.model_validate(cells)
+        except ValidationError as error:
+            left = dict(cells)
+            for one in error.errors():
+                column, message = _told(one)
+                self.tell(column, message)
+                if one["type"] == "unsound" and not one["loc"] and column is not None:
+                    left.pop(column, None)
+            if len(left) < len(cells):
+                self.wanted(kind, left)
+            return None
 
 
-def told(line: int, error: ValidationError | DomainError) -> list[Fault]:
-    """Return an error as faults of a line, by their columns."""
-    if isinstance(error, DomainError):
-        found = error.fields.items() or [(None, error.message)]
-        return [Fault(line, name, fault) for name, fault in found]
-    return [
-        Fault(line, str(one["loc"][0]) if one["loc"] else None, one["msg"].removeprefix("Value error, "))
-        for one in error.errors()
-    ]
+def _told(error: ErrorDetails) -> tuple[str | None, str]:
+    """Return the column that an error of a schema is about, and what is wrong there."""
+    place: Sequence[int | str] = error["loc"]
+    if error["type"] == "unsound" and not place:
+        place = error["ctx"]["at"]
+    if not place:
+        return None, error["msg"]
+    column, *within = place
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "missing" and not within:
+        message = "is missing: every line needs it"
+    inner = [f"entry {one + 1}" if isinstance(one, int) else one for one in within if one not in TAGS]
+    return str(column), f"{', '.join(inner)}: {message}" if inner else message
+
+
+TAGS = frozenset({"list", "number"})
+"""What a schema calls the forms that a member may have: nothing that stands in a file."""

@@ -6,25 +6,27 @@ or without a mark, commas or semicolons, quotes, line breaks within a cell. An e
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
-
-import orjson
 
 from ohmstead.core.errors import Invalid
 from ohmstead.core.spreadsheets import cell_text, safe_cell
+from ohmstead.fleet.onboarding.cells import Column, Misread
 
 LINES = 5_000
 """In one file at most."""
 
+HEADING = 1
+"""The line that names the columns."""
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """How a cell is read (raises `ValueError` with what is wrong) and written; `read` None: only written."""
+STRANGE = 100
+"""So many faults of a heading are told at most: what has more is a table of something else."""
 
-    read: Callable[[str], Any] | None
-    write: Callable[[Any], Any] = lambda value: value
+BROKEN = 100
+"""So many lines whose quotes are wrong are told of; a file of more is none that can be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,76 +40,114 @@ class Fault:
 
 @dataclass(slots=True)
 class Line:
-    """One line: its number in the file and the cells that say something."""
+    """One line: its number in the file, the cells that say something, and what is wrong with others."""
 
     number: int
     cells: dict[str, Any]
+    faults: list[Fault] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Sheet:
-    """What was read: lines, and what is wrong with others."""
+    """What was read: lines, and what is wrong with the heading and with what is no line at all."""
 
     lines: list[Line] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
 
 def read_sheet(content: bytes, columns: Mapping[str, Column], needed: str) -> Sheet:
-    """Read a file. Raises `Invalid` when it is no such table at all: not UTF-8, no heading, too long."""
+    """Read a file, as far as it can be read, with what is wrong with the rest.
+
+    Raises `Invalid` when it is no such table at all: not UTF-8, without the column `needed`, too long.
+    """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _no_table(f"is not UTF-8 (byte {error.start}): save it as CSV UTF-8") from None
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _no_table(f"is not UTF-8 (line {line}, byte {error.start}): save it as CSV UTF-8") from None
     if "\0" in text:
-        raise _no_table("holds a NUL character: it is no text")
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise _no_table(f"holds a NUL character (line {line}): it is no text")
     heading = text.partition("\n")[0]
     delimiter = ";" if heading.count(";") > heading.count(",") else "\t" if "\t" in heading else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    records = _records(list(io.StringIO(text, newline="")), delimiter)
     sheet = Sheet()
-    try:
-        names = [name.strip().lower() for name in next(reader, [])]
-        _check_heading(names, columns, needed)
-        begin = reader.line_num + 1
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                if len(sheet.lines) >= LINES:
-                    raise _no_table(f"has more than {LINES} lines: split it")
-                _read_line(sheet, begin, names, cells, columns)
-            begin = reader.line_num + 1
-    except csv.Error as error:
-        raise _no_table(f"cannot be read from line {reader.line_num} on: {error}") from None
+    _, names = next(records, (1, []))
+    if isinstance(names, str):
+        raise _no_table(f"has a heading that cannot be read: {names}")
+    names = [name.strip().lower() for name in names]
+    sheet.faults += islice(_heading_faults(names, columns), STRANGE)
+    if needed not in names:
+        others = "".join(f". The column {one.column!r} {one.message}" for one in sheet.faults)
+        raise _no_table(f"has no column {needed}: the first line names the columns{others}")
+    for number, cells in records:
+        if isinstance(cells, str):
+            sheet.faults.append(Fault(number, None, f"cannot be read: {cells}"))
+        elif any(cell.strip() for cell in cells):
+            if len(sheet.lines) >= LINES:
+                raise _no_table(f"has more than {LINES} lines: split it")
+            sheet.lines.append(_read_line(number, names, cells, columns))
     return sheet
 
 
-def _check_heading(names: list[str], columns: Mapping[str, Column], needed: str) -> None:
-    if needed not in names:
-        raise _no_table(f"has no column {needed}: the first line names the columns")
-    unknown = [name for name in names if name and name not in columns]
-    if unknown:
-        known = ", ".join(columns)
-        raise _no_table(f"has a column {unknown[0][:60]!r} that is not known. Known are: {known}")
-    twice = sorted({name for name in names if name and names.count(name) > 1})
-    if twice:
-        raise _no_table(f"has the column {twice[0]} twice")
+def _records(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
+    """Return the records of a file with the line that each begins in; for one that is none, what is wrong.
+
+    After such a one it goes on with the next line: who forgets a quote is told of all other lines too.
+    """
+    begin = 1
+    broken = 0
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    before = 0  # lines that this reader was not given
+    while True:
+        try:
+            for cells in reader:
+                yield begin, cells
+                begin = before + reader.line_num + 1
+            return
+        except csv.Error as error:
+            broken += 1
+            more = "" if broken < BROKEN else "; nor was what follows looked at"
+            yield begin, f"{error}. A cell in quotes ends with one, and has those within it twice{more}"
+            if broken >= BROKEN:
+                return
+            before, begin = begin, begin + 1
+            reader = csv.reader(lines[before:], delimiter=delimiter, strict=True)
+
+
+def _heading_faults(names: Sequence[str], columns: Mapping[str, Column]) -> Iterator[Fault]:
+    for name, count in Counter(name for name in names if name).items():
+        if name not in columns:
+            known = ", ".join(columns)
+            yield Fault(HEADING, name[:60], f"is not known: take it out, or name it as one of {known}")
+        if count > 1:
+            yield Fault(HEADING, name[:60], f"is there {count} times: take out all but one")
 
 
 def _read_line(
-    sheet: Sheet, number: int, names: list[str], cells: list[str], columns: Mapping[str, Column]
-) -> None:
-    if len(cells) > len(names) and any(cell.strip() for cell in cells[len(names) :]):
-        sheet.faults.append(Fault(number, None, f"has {len(cells)} cells, the heading {len(names)}"))
-        return
-    found: dict[str, Any] = {}
+    number: int, names: Sequence[str], cells: Sequence[str], columns: Mapping[str, Column]
+) -> Line:
+    line = Line(number, {})
+    if any(cell.strip() for cell in cells[len(names) :]):
+        what = f"has {len(cells)} cells, the heading {len(names)}: take those at the end out, or put quotes"
+        line.faults.append(Fault(number, None, f"{what} around a cell that holds what stands between cells"))
+    unread = set(columns)
     for name, cell in zip(names, cells, strict=False):
-        text = cell_text(cell.strip())
-        read = columns[name].read if name else None
-        if not text or read is None:
+        text = cell_text(cell.strip()).strip()
+        if name not in unread:
+            continue
+        unread.remove(name)
+        if not text:
             continue
         try:
-            found[name] = read(text)
+            line.cells[name] = columns[name].read(text)
+        except Misread as error:
+            line.faults += [Fault(number, name, fault) for fault in error.faults]
+            if error.value is not None:
+                line.cells[name] = error.value
         except ValueError as error:
-            sheet.faults.append(Fault(number, name, str(error)))
-    sheet.lines.append(Line(number, found))
+            line.faults.append(Fault(number, name, str(error)))
+    return line
 
 
 def _no_table(what: str) -> Invalid:
@@ -136,86 +176,3 @@ def _taken(buffer: io.StringIO) -> bytes:
     buffer.seek(0)
     buffer.truncate()
     return text.encode()
-
-
-# --- kinds of cells
-
-
-def text(value: str) -> str:
-    """A text as it stands."""
-    return value
-
-
-def whole(value: str) -> int:
-    """A whole number."""
-    try:
-        return int(value)
-    except ValueError:
-        raise ValueError(f"{value[:40]!r} is no whole number") from None
-
-
-def number(value: str) -> float:
-    """A number; a comma is taken for the point where there is no other."""
-    try:
-        return float(value.replace(",", ".") if value.count(",") == 1 and "." not in value else value)
-    except ValueError:
-        raise ValueError(f"{value[:40]!r} is no number") from None
-
-
-def truth(value: str) -> bool:
-    """Yes or no."""
-    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if value.lower() not in known:
-        raise ValueError(f"{value[:40]!r} is neither true nor false")
-    return known[value.lower()]
-
-
-def several(value: str) -> list[str]:
-    """Several texts with bars between them."""
-    return [part.strip() for part in value.split("|") if part.strip()]
-
-
-def json_object(value: str) -> Any:
-    """An object of JSON."""
-    try:
-        return orjson.loads(value)
-    except ValueError:
-        raise ValueError("is no JSON") from None
-
-
-def connectors(value: str) -> Any:
-    """A number of connectors, or what each is: `1:Type 2:AC:3:22 | 2:CCS:DC::150` (number, type, current,
-    phases, kW), what is not known left empty.
-    """
-    if value.isdecimal():
-        return int(value)
-    found = []
-    for part in several(value):
-        pieces = [piece.strip() for piece in part.split(":")]
-        if len(pieces) > 5 or not pieces[0].isdecimal():
-            raise ValueError(f"{part[:40]!r} is not of the form number:type:current:phases:kW")
-        pieces += [""] * (5 - len(pieces))
-        one: dict[str, Any] = {"connector_id": int(pieces[0])}
-        for name, piece, read in (
-            ("type", pieces[1], text),
-            ("current", pieces[2].upper(), text),
-            ("phases", pieces[3], whole),
-            ("max_power_kw", pieces[4], number),
-        ):
-            if piece:
-                one[name] = read(piece)
-        found.append(one)
-    return found
-
-
-def written_connectors(rows: Iterable[Any]) -> str:
-    """Write connectors in the form that `connectors` reads."""
-    parts = []
-    for row in rows:
-        cells = [row.connector_id, row.type, row.current, row.phases, _short(row.max_power_kw)]
-        parts.append(":".join("" if cell is None else str(cell) for cell in cells).rstrip(":"))
-    return " | ".join(f"{part}:" if part.isdecimal() else part for part in parts)
-
-
-def _short(value: float | None) -> str | None:
-    return None if value is None else f"{value:.8g}"  # all that the database keeps: to the watt

@@ -14,16 +14,11 @@ from ohmstead.accounts.principal import Principal
 from ohmstead.core.db import Database
 from ohmstead.core.errors import Invalid
 from ohmstead.core.http import Now, Schema
+from ohmstead.fleet.onboarding.chargers_table import CHARGERS
+from ohmstead.fleet.onboarding.id_tags_table import ID_TAGS
 from ohmstead.fleet.onboarding.sheets import Fault, read_sheet, write_sheet
-from ohmstead.fleet.onboarding.tables import (
-    CHARGERS,
-    ID_TAGS,
-    STATIONS,
-    Means,
-    Outcome,
-    Table,
-    bring_lines,
-)
+from ohmstead.fleet.onboarding.stations_table import STATIONS
+from ohmstead.fleet.onboarding.tables import Means, Outcome, Table, bring_lines
 from ohmstead.stations.adoption import boot_again
 from ohmstead.stations.disconnecting import disconnect
 from ohmstead.stations.outcomes import Commands
@@ -114,7 +109,7 @@ async def _import(by: Bringer, table: Table) -> Imported:
         reconnect, adopted = means.reconnect, means.adopted
     except _Undone:
         pass
-    faults = sorted(outcome.faults, key=lambda one: one.line)
+    faults = outcome.faults
     if faults and not dry_run:
         raise Invalid(
             f"Nothing was written: the file has {counted(len(faults), 'fault')}.",
