@@ -20,6 +20,7 @@ from ohmstead.gateway import presence
 from ohmstead.notifications import subscribers
 from ohmstead.notifications.models import Alert, AlertKind, Severity
 from ohmstead.notifications.service import clear_alert
+from ohmstead.stations import connectors
 from ohmstead.stations.models import Charger, Connector
 
 
@@ -302,6 +303,17 @@ class TestConnectorFaulted:
         assert (await alerts(db))[0].cleared_at is None, "it is still faulted"
         await set_status(db, charger, 2, "Available")
         await worker.run("connector_recovered", **told)
+        assert (await alerts(db))[0].cleared_at is not None
+
+    async def test_a_faulted_connector_that_is_removed_clears_it(
+        self, *, worker: Worker, db: Database, charger: Charger, told: dict[str, Any], clock: FrozenClock
+    ) -> None:
+        await set_status(db, charger, 2, "Faulted")
+        await worker.run("connector_faulted", error_code="GroundFailure", info=None, **told)
+        async with db.session() as session:
+            await connectors.declare(session, charger.id, 1, clock.now())
+        [(task, arguments, _)] = await worker.queued()
+        await worker.run(task.removeprefix("notifications:"), **arguments)
         assert (await alerts(db))[0].cleared_at is not None
 
     async def test_an_unknown_connector_is_nothing(

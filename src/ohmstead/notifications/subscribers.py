@@ -190,11 +190,11 @@ async def connector_faulted(
 
 @blueprint.task(name="connector_recovered", pass_context=True, retry=RETRY)
 async def connector_recovered(context: JobContext, *, charger_id: str, connector_id: int, at: str) -> None:
-    """Clear the alert, unless the connector has failed again meanwhile."""
+    """Clear the alert of a connector that works again or is no more; it may have failed again meanwhile."""
     database, now = _means(context)
     async with database.session() as session:
         connector = await _connector(session, charger_id, connector_id)
-        if connector is not None and connector.status != ConnectorStatus.FAULTED:
+        if connector is None or connector.status != ConnectorStatus.FAULTED:
             subject = _connector_subject(charger_id, connector_id)
             await clear_alert(session, AlertKind.CONNECTOR_FAULTED, subject, now)
 

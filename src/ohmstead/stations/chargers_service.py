@@ -89,7 +89,7 @@ async def create_charger(
         raise await id_taken(session, principal, wanted.id) or Conflict(
             f"The charger {wanted.id} was deleted at this moment. Try again."
         )
-    await connectors.declare(session, charger.id, wanted.connectors)
+    await connectors.declare(session, charger.id, wanted.connectors, now)
     told = wanted.model_dump(include={"connectors"})
     await record_row(session, "charger.created", charger, also=told)
     return Written(charger, made)
@@ -174,7 +174,7 @@ async def change_charger(
     touch(charger, now)
     await session.flush()
     if "connectors" in given:
-        await connectors.declare(session, charger.id, change.connectors)
+        await connectors.declare(session, charger.id, change.connectors, now)
     changed = {name for name in READ_AT_CONNECT if getattr(charger, name) != before[name]}
     told = change.model_dump(include={"connectors"} & given)
     action = "charger.adopted" if adopted else "charger.updated"

@@ -1,16 +1,23 @@
 """The connectors of a charger, as an operator declares them."""
 
+from datetime import datetime
+
 from sqlalchemy import delete, exists, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.core.errors import Conflict
+from ohmstead.core.http import utc_z
+from ohmstead.core.jobs import emit
 from ohmstead.stations import history
 from ohmstead.stations.chargers_schemas import ConnectorIn
-from ohmstead.stations.models import Connector
+from ohmstead.stations.models import Connector, ConnectorStatus
+from ohmstead.stations.status import CONNECTOR_RECOVERED
 
 
-async def declare(session: AsyncSession, charger_id: str, wanted: int | list[ConnectorIn]) -> None:
+async def declare(
+    session: AsyncSession, charger_id: str, wanted: int | list[ConnectorIn], now: datetime
+) -> None:
     """Bring the connectors of a charger to what was declared.
 
     A list is merged by number, and what it does not name stays. A number n makes sure that 1 to n
@@ -20,7 +27,7 @@ async def declare(session: AsyncSession, charger_id: str, wanted: int | list[Con
     brings at the same moment.
     """
     if isinstance(wanted, int):
-        await _drop_above(session, charger_id, wanted)
+        await _drop_above(session, charger_id, wanted, now)
         wanted = [ConnectorIn(connector_id=number) for number in range(1, wanted + 1)]
     for one in sorted(wanted, key=lambda connector: connector.connector_id):
         given = one.model_dump(include=one.model_fields_set - {"connector_id"})
@@ -32,7 +39,7 @@ async def declare(session: AsyncSession, charger_id: str, wanted: int | list[Con
         await session.execute(place)
 
 
-async def _drop_above(session: AsyncSession, charger_id: str, last: int) -> None:
+async def _drop_above(session: AsyncSession, charger_id: str, last: int, now: datetime) -> None:
     above = (Connector.charger_id == charger_id, Connector.connector_id > last)
     if not await session.scalar(select(exists().where(*above))):
         return
@@ -43,4 +50,8 @@ async def _drop_above(session: AsyncSession, charger_id: str, last: int) -> None
             code="ConnectorInUse",
             fields={"connectors": f"connectors above {last} had sessions"},
         )
-    await session.execute(delete(Connector).where(*above))
+    statement = delete(Connector).where(*above).returning(Connector.connector_id, Connector.status)
+    for number, status in (await session.execute(statement)).all():
+        if status == ConnectorStatus.FAULTED:
+            facts = {"charger_id": charger_id, "connector_id": number, "at": utc_z(now)}
+            await emit(session, CONNECTOR_RECOVERED, **facts)

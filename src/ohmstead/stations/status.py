@@ -13,6 +13,10 @@ from datetime import datetime, timedelta
 
 from ohmstead.core.facts import FactKind
 
+CONNECTOR_FAULTED = "ConnectorFaulted"
+CONNECTOR_RECOVERED = "ConnectorRecovered"
+"""A fault has ended: the connector told another status, or is no more."""
+
 COLUMNS = (
     "charger_id text, connector_id int, status text, error_code text, info text, vendor_id text,"
     " vendor_error_code text, at timestamptz, received_at timestamptz"

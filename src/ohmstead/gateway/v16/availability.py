@@ -14,13 +14,17 @@ from ohmstead.ocpp.errors import ErrorCode, OcppError
 from ohmstead.ocpp.timestamps import format_timestamp, parse_timestamp
 from ohmstead.stations.chargers_schemas import CONNECTORS_MAX
 from ohmstead.stations.models import ConnectorStatus
-from ohmstead.stations.status import STATUS, TOLD_ONLY, Told, is_late
+from ohmstead.stations.status import (
+    CONNECTOR_FAULTED,
+    CONNECTOR_RECOVERED,
+    STATUS,
+    TOLD_ONLY,
+    Told,
+    is_late,
+)
 
 if TYPE_CHECKING:
     from ohmstead.gateway.connection import ChargerConnection
-
-CONNECTOR_FAULTED = "ConnectorFaulted"
-CONNECTOR_RECOVERED = "ConnectorRecovered"
 
 
 def hot_heartbeat(_: "ChargerConnection", __: Payload, now: datetime) -> Hot:
