@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from tests.world import SignedIn, World
 from websockets.exceptions import ConnectionClosed
 
 from ohmstead.accounts.models import Backoffice, Role
+from ohmstead.core.http import utc_z
 from ohmstead.stations import history
 from ohmstead.stations.models import Charger
 
@@ -46,10 +48,24 @@ async def seen(api: AdminApi, charger: str) -> dict[str, Any]:
         "reports": (await api.get(f"/chargers/{charger}/reports"))["items"],
         "status": (await api.get(f"/chargers/{charger}/status-history"))["items"],
         "findings": (await api.get(f"/chargers/{charger}/diagnosis"))["findings"],
+        "updates": (await api.get("/firmware-updates", charger=charger))["items"],
+        "diagnostics": (await api.get("/diagnostics", charger=charger))["items"],
+        "reservations": (await api.get("/reservations", charger=charger))["items"],
+        "changes": (await api.get(f"/chargers/{charger}/configuration/history"))["items"],
+        "profiles": [
+            one["name"]
+            for one in (await api.get(f"/chargers/{charger}/charging-profiles"))["items"]
+            if one["name"]
+        ],
+        "local list": (await api.get(f"/chargers/{charger}/local-list"))["items"],
     }
 
 
-NOTHING: dict[str, Any] = {"messages": [], "connections": [], "reports": [], "status": [], "findings": []}
+KINDS = (
+    *("messages", "connections", "reports", "status", "findings"),
+    *("updates", "diagnostics", "reservations", "changes", "profiles", "local list"),
+)
+NOTHING: dict[str, Any] = {kind: [] for kind in KINDS}
 
 
 async def flood(raw: RawCharger) -> None:
@@ -64,6 +80,14 @@ async def flood(raw: RawCharger) -> None:
             await asyncio.sleep(0)
     except ConnectionClosed:
         return
+
+
+async def obey(raw: RawCharger) -> None:
+    """Answer whatever is asked with a yes."""
+    while True:
+        frame = await raw.next_call()
+        plain = frame[2] in {"UpdateFirmware", "GetDiagnostics"}
+        await raw.answer(frame, {} if plain else {"status": "Accepted"})
 
 
 class TestTheIdOfADeletedCharger:
@@ -180,6 +204,9 @@ class TestAChargerThatMoves:
             await raw.boot()
             await raw.status("Available", info=SECRET)
             await raw.result("DataTransfer", {"vendorId": SECRET})
+            answering = asyncio.create_task(obey(raw))
+            await self.order_much(api, row)
+            answering.cancel()
             for _ in range(12):
                 await raw.error("Heartbeat", {"what": SECRET})
                 await raw.call("Heartbeat", message_id="again")
@@ -187,6 +214,38 @@ class TestAChargerThatMoves:
         async def complete() -> Any:
             shown = await seen(api, row.id)
             kinds = {one["kind"] for one in shown["findings"]}
-            return shown if {"SchemaFaults", "RepeatedIds"} <= kinds else None
+            return shown if {"SchemaFaults", "RepeatedIds"} <= kinds and all(shown.values()) else None
 
         return {name: len(rows) for name, rows in (await until(complete)).items()}
+
+    async def order_much(self, api: AdminApi, row: Charger) -> None:
+        """Have an operator of the first business do what leaves rows behind."""
+        soon = utc_z(datetime.now(UTC) + timedelta(hours=1))
+        update = {"location": f"https://files.example/{SECRET}", "version": SECRET}
+        reservation = {"connector_id": 1, "id_tag": SECRET, "expires_at": soon}
+        orders: list[tuple[str, str, dict[str, Any]]] = [
+            ("POST", "firmware-updates", update),
+            ("POST", "diagnostics", {"location": f"ftp://files.example/{SECRET}"}),
+            ("POST", "reserve", reservation),
+            ("PUT", "configuration", {"keys": {"Owner": "nobody"}}),
+            ("PUT", "configuration", {"keys": {"Owner": SECRET}}),
+        ]
+        for method, what, body in orders:
+            answer = await api.client.request(method, f"/api/admin/chargers/{row.id}/{what}", json=body)
+            assert answer.is_success, (what, answer.text)
+        period = {"startPeriod": 0, "limit": 16.0}
+        schedule = {"chargingRateUnit": "A", "chargingSchedulePeriod": [period]}
+        profile = {
+            "stackLevel": 0,
+            "chargingProfilePurpose": "TxDefaultProfile",
+            "chargingProfileKind": "Relative",
+            "chargingSchedule": schedule,
+        }
+        wanted = {"name": SECRET, "profile": profile, "backoffice_id": str(row.backoffice_id)}
+        kept = (await api.client.post("/api/admin/charging-profiles", json=wanted)).json()["id"]
+        given = {"profile_id": kept, "connector_id": 1}
+        path = f"/api/admin/chargers/{row.id}/charging-profiles"
+        assert (await api.client.post(path, json=given)).json()["status"] == "Accepted"
+        entry = {"idTag": SECRET, "idTagInfo": {"status": "Accepted"}}
+        told = {"listVersion": 1, "updateType": "Full", "localAuthorizationList": [entry]}
+        assert (await api.command(row.id, "SendLocalList", told)).json()["status"] == "Accepted"

@@ -11,6 +11,7 @@ from ohmstead.bookings.reservations_models import Reservation, ReservationStatus
 from ohmstead.bookings.reservations_schemas import ReservationOut
 from ohmstead.core.errors import NotFound
 from ohmstead.core.paging import Order, Page, Paging, containing, time_key, uuid_key
+from ohmstead.stations.chargers_queries import told_to
 from ohmstead.stations.models import Charger
 
 ORDER = Order(
@@ -37,7 +38,10 @@ async def list_reservations(
         select(Reservation).join(Charger, Charger.id == Reservation.charger_id),
         Charger.backoffice_id,
         Charger.station_id,
-    ).where(containing(paging.q, Reservation.charger_id, Reservation.id_tag, Reservation.parent_id_tag))
+    ).where(
+        told_to(principal, Reservation.created_at),
+        containing(paging.q, Reservation.charger_id, Reservation.id_tag, Reservation.parent_id_tag),
+    )
     if charger_id is not None:
         query = query.where(Reservation.charger_id == charger_id)
     if connector_id is not None:
@@ -53,7 +57,9 @@ async def list_reservations(
 async def get_reservation(session: AsyncSession, principal: Principal, key: UUID) -> Reservation:
     """Return a reservation at a charger of the caller. Raises `NotFound`."""
     query = principal.within(
-        select(Reservation).join(Charger, Charger.id == Reservation.charger_id).where(Reservation.id == key),
+        select(Reservation)
+        .join(Charger, Charger.id == Reservation.charger_id)
+        .where(Reservation.id == key, told_to(principal, Reservation.created_at)),
         Charger.backoffice_id,
         Charger.station_id,
     )

@@ -50,7 +50,7 @@ async def list_installed_profiles(
 ) -> Page[InstalledOut]:
     """List the profiles that the charger was told and has accepted, by their ids there."""
     await get_charger(session, principal, charger_id)
-    return await queries.list_installed(session, charger_id, paging)
+    return await queries.list_installed(session, principal, charger_id, paging)
 
 
 @router.post(

@@ -92,14 +92,18 @@ def outdated(told: InstalledProfile, kept: ChargingProfile) -> bool:
     return bare != kept.profile
 
 
-async def list_installed(session: AsyncSession, charger_id: str, paging: Paging) -> Page[InstalledOut]:
-    """Return a page of what a charger was told, by its ids."""
+async def list_installed(
+    session: AsyncSession, principal: Principal, charger_id: str, paging: Paging
+) -> Page[InstalledOut]:
+    """Return a page of what a charger was told, by its ids; who may see a kept profile is told its name."""
     query = select(InstalledProfile).where(InstalledProfile.charger_id == charger_id)
     found = await INSTALLED.slice(session, query, paging)
     ids = {row.profile_id for row in found.rows if row.profile_id is not None}
     kept = {
         row.id: row
-        for row in await session.scalars(select(ChargingProfile).where(ChargingProfile.id.in_(ids)))
+        for row in await session.scalars(
+            select(ChargingProfile).where(ChargingProfile.id.in_(ids), visible_to(principal))
+        )
     }
     shown = []
     for row in found.rows:

@@ -32,7 +32,7 @@ from ohmstead.fleet.configuration.schemas import (
 from ohmstead.fleet.configuration.templates_queries import get_template
 from ohmstead.fleet.configuration.wanted import Wanted, wanted_of
 from ohmstead.stations.attending import attended
-from ohmstead.stations.chargers_queries import get_charger
+from ohmstead.stations.chargers_queries import get_charger, seen_since
 from ohmstead.stations.commands_endpoints import Commanded, Timeout
 from ohmstead.stations.credentials import AUTHORIZATION_KEY, PERMISSION, is_authorization_key, new_key
 from ohmstead.stations.outcomes import Commands
@@ -137,8 +137,9 @@ async def list_configuration_changes(
     key: Annotated[Text | None, Query(max_length=100, description="Only of this key, in any case.")] = None,
 ) -> Page[ChangeOut]:
     """List how the configuration of a charger changed, and by which command, the newest first."""
-    await get_charger(session, principal, charger_id)
-    return await queries.list_changes(session, charger_id, paging, key=key)
+    charger = await get_charger(session, principal, charger_id)
+    since = seen_since(principal, charger)
+    return await queries.list_changes(session, charger_id, paging, key=key, since=since)
 
 
 @router.post(

@@ -122,10 +122,20 @@ async def _standing(
 
 
 async def list_changes(
-    session: AsyncSession, charger_id: str, paging: Paging, *, key: str | None = None
+    session: AsyncSession,
+    charger_id: str,
+    paging: Paging,
+    *,
+    key: str | None = None,
+    since: datetime | None = None,
 ) -> Page[ChangeOut]:
-    """Return a page of the changes of a charger's configuration, the newest first; `key` in any case."""
+    """Return a page of the changes of a charger's configuration, the newest first; `key` in any case.
+
+    With `since` only those from then on.
+    """
     query = select(ConfigurationChange).where(ConfigurationChange.charger_id == charger_id)
+    if since is not None:
+        query = query.where(ConfigurationChange.at >= since)
     if key is not None:
         query = query.where(func.lower(ConfigurationChange.key) == func.lower(key))
     found = await CHANGE_ORDER.slice(session, query, paging)

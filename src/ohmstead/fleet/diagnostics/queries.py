@@ -15,6 +15,7 @@ from ohmstead.fleet.diagnostics.models import (
     DiagnosticsState,
 )
 from ohmstead.fleet.diagnostics.schemas import DiagnosticsEventOut, DiagnosticsOut
+from ohmstead.stations.chargers_queries import told_to
 from ohmstead.stations.models import Charger
 
 ORDER = Order(
@@ -32,7 +33,7 @@ async def get_job(session: AsyncSession, principal: Principal, job_id: UUID) -> 
     query = (
         select(DiagnosticsJob)
         .join(Charger, Charger.id == DiagnosticsJob.charger_id)
-        .where(DiagnosticsJob.id == job_id)
+        .where(DiagnosticsJob.id == job_id, told_to(principal, DiagnosticsJob.created_at))
     )
     scoped = principal.within(query, Charger.backoffice_id, Charger.station_id)
     row = (await session.execute(scoped)).scalar_one_or_none()
@@ -54,6 +55,7 @@ async def list_jobs(
     """Return a page of jobs of the caller's chargers, newest first; `q` searches charger and file name."""
     query = select(DiagnosticsJob).join(Charger, Charger.id == DiagnosticsJob.charger_id)
     query = principal.within(query, Charger.backoffice_id, Charger.station_id)
+    query = query.where(told_to(principal, DiagnosticsJob.created_at))
     for column, wanted in (
         (DiagnosticsJob.charger_id, charger_id),
         (DiagnosticsJob.kind, kind),

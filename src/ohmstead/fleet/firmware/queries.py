@@ -10,6 +10,7 @@ from ohmstead.core.paging import Order, Page, Paging, containing, number_key, ti
 from ohmstead.fleet.firmware.errors import no_update
 from ohmstead.fleet.firmware.models import FirmwareEvent, FirmwareUpdate, UpdateState
 from ohmstead.fleet.firmware.schemas import UpdateEventOut, UpdateOut
+from ohmstead.stations.chargers_queries import told_to
 from ohmstead.stations.models import Charger
 
 ORDER = Order(
@@ -27,7 +28,7 @@ async def get_update(session: AsyncSession, principal: Principal, update_id: UUI
     query = (
         select(FirmwareUpdate)
         .join(Charger, Charger.id == FirmwareUpdate.charger_id)
-        .where(FirmwareUpdate.id == update_id)
+        .where(FirmwareUpdate.id == update_id, told_to(principal, FirmwareUpdate.created_at))
     )
     scoped = principal.within(query, Charger.backoffice_id, Charger.station_id)
     row = (await session.execute(scoped)).scalar_one_or_none()
@@ -50,6 +51,7 @@ async def list_updates(
     """Return a page of updates of the caller's chargers, newest first; `q` searches charger and version."""
     query = select(FirmwareUpdate).join(Charger, Charger.id == FirmwareUpdate.charger_id)
     query = principal.within(query, Charger.backoffice_id, Charger.station_id)
+    query = query.where(told_to(principal, FirmwareUpdate.created_at))
     for column, wanted in (
         (FirmwareUpdate.charger_id, charger_id),
         (FirmwareUpdate.firmware_id, firmware_id),

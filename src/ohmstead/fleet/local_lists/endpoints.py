@@ -30,7 +30,7 @@ from ohmstead.fleet.local_lists.sending import send_list
 from ohmstead.fleet.local_lists.state import state_of
 from ohmstead.fleet.local_lists.wanted import wanted_of
 from ohmstead.stations.attending import attended
-from ohmstead.stations.chargers_queries import get_charger
+from ohmstead.stations.chargers_queries import get_charger, seen_since
 from ohmstead.stations.commands_endpoints import Timeout
 from ohmstead.stations.outcomes import Commands
 from ohmstead.stations.parameters import ChargerId
@@ -79,7 +79,15 @@ async def get_local_list(
         now = commands.clock.now()
     async with database.session() as session:
         charger = await get_charger(session, principal, charger_id)
-        return await queries.show_list(session, charger, paging, now, differs=differs, refreshed=refreshed)
+        return await queries.show_list(
+            session,
+            charger,
+            paging,
+            now,
+            differs=differs,
+            refreshed=refreshed,
+            since=seen_since(principal, charger),
+        )
 
 
 @router.post(

@@ -1,6 +1,7 @@
 """Reads of local lists and their rules."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, false, or_, select, true
@@ -133,12 +134,17 @@ async def show_list(
     *,
     differs: bool | None = None,
     refreshed: str | None = None,
+    since: datetime | None = None,
 ) -> LocalListOut:
-    """Return what the list of a charger should be beside what it acknowledged, tag by tag."""
+    """Return what the list of a charger should be beside what it acknowledged, tag by tag.
+
+    What it acknowledged before `since` are the tags of whoever had it then: not shown.
+    """
     wanted = await wanted_of(session, charger, now)
     row = await keeping.row_of(session, charger.id)
     should: Entries = {} if wanted is None else wanted.entries
-    has = by_tag(row.entries) if row is not None and row.entries is not None else None
+    entries = _entries(row, since)
+    has = None if entries is None else by_tag(entries)
     differing = None if wanted is None or has is None else difference(should, has)
     kinds = (
         {}
@@ -179,7 +185,7 @@ async def show_list(
             version=next_version(0 if row is None else row.highest_version, full=True),
             entries=len(should),
         ),
-        acknowledged=_acknowledged(row),
+        acknowledged=_acknowledged(row, entries),
         reported=_reported(row),
         last_sent=_last_sent(row),
         difference=None
@@ -208,10 +214,17 @@ def _after(paging: Paging) -> str | None:
     return paging.after[1]
 
 
-def _acknowledged(row: LocalList | None) -> AcknowledgedOut | None:
+def _entries(row: LocalList | None, since: datetime | None) -> list[Any] | None:
+    """Return what a charger acknowledged, as far as it is known and to be seen."""
+    if row is None or row.acknowledged_at is None or (since is not None and row.acknowledged_at < since):
+        return None
+    return row.entries
+
+
+def _acknowledged(row: LocalList | None, entries: list[Any] | None) -> AcknowledgedOut | None:
     if row is None or row.version is None or row.acknowledged_at is None:
         return None
-    number = None if row.entries is None else len(row.entries)
+    number = None if entries is None else len(entries)
     return AcknowledgedOut(version=row.version, entries=number, at=row.acknowledged_at)
 
 
