@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -122,6 +122,13 @@ class Operation:
         names = re.findall(r"{(\w+)", self.path)
         return [name for name in names if table_of(self.path, name) is not None]
 
+    @property
+    def query_ids(self) -> list[str]:
+        """The parameters of the query that name somebody's row."""
+        asked = [one for one in self.parameters if one["in"] == "query"]
+        names = [one["name"] for one in asked if is_id(one)]
+        return [name for name in names if table_of(self.path, name) is not None]
+
 
 @dataclass
 class Call:
@@ -169,6 +176,11 @@ def plain_name(name: str) -> str:
     return snake.removesuffix("s") if snake.endswith("_ids") else snake
 
 
+def is_id(parameter: dict[str, Any]) -> bool:
+    """Whether a parameter of a query may name somebody's row."""
+    return parameter["schema"].get("format") == "uuid" or plain_name(parameter["name"]) in IDS
+
+
 def known(path: str, name: str) -> tuple[str | None, Factory]:
     """What is known of a parameter. Fails where nobody has said it, with what to do."""
     found = next((IDS[key] for key in (f"{path} {name}", plain_name(name)) if key in IDS), None)
@@ -184,32 +196,38 @@ def table_of(path: str, name: str) -> str | None:
     return known(path, name)[0]
 
 
-def calls(operation: Operation, of_path: Tenant, of_body: Tenant) -> Iterator[Call]:
-    """Requests with the ids of one tenant in path and query, and of another in the body."""
+def calls(
+    operation: Operation, of_path: Tenant, of_body: Tenant, strange: Mapping[str, Tenant] | None = None
+) -> Iterator[Call]:
+    """Requests with the ids of one tenant in path and query, and of another in the body.
+
+    `strange` names parameters that name a row of somebody else, and whose.
+    """
+    strange = strange or {}
     names = re.findall(r"{(\w+)", operation.path)
-    choices = [known(operation.path, name)[1](of_path) for name in names] or [[]]
+    choices = [known(operation.path, name)[1](strange.get(name, of_path)) for name in names] or [[]]
     for number in range(max(map(len, choices), default=1) or 1):
         url = operation.path
         for name, values in zip(names, choices, strict=False):
             url = re.sub(rf"{{{name}(:path)?}}", quote(str(values[number % len(values)]), safe=""), url)
-        query = _query(operation, of_path)
+        query = _query(operation, of_path, strange)
         content, kind = _body(operation, of_body)
         yield Call(operation, f"{url}?{urlencode(query)}" if query else url, content, kind)
         if query and any(plain_name(name) in IDS for name, _ in query):
             yield Call(operation, url, content, kind)
 
 
-def _query(operation: Operation, tenant: Tenant) -> list[tuple[str, Any]]:
+def _query(operation: Operation, tenant: Tenant, strange: Mapping[str, Tenant]) -> list[tuple[str, Any]]:
     """The query parameters that name rows, and those that must be there."""
     found = []
     for parameter in operation.parameters:
         name, schema = parameter["name"], parameter["schema"]
         if parameter["in"] != "query":
             continue
-        if schema.get("format") == "uuid" or plain_name(name) in IDS:
+        if is_id(parameter):
             table, factory = known(operation.path, name)
             if table is not None:
-                found.append((name, _fitting(schema, factory(tenant))))
+                found.append((name, _fitting(schema, factory(strange.get(name, tenant)))))
         elif parameter.get("required"):
             found.append((name, value_of(operation, schema, tenant)))
     return found

@@ -5,7 +5,9 @@ path names a row of the other tenant, and nowhere a marker or an id of it; and o
 which tells of the other tenant has come, gone or changed.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import httpx
 import pytest
@@ -101,6 +103,22 @@ async def test_another_tenant_is_as_if_it_did_not_exist(
     assert not faults, "\n".join(faults)
 
 
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_what_is_another_tenant_s_is_not_reached_beside_what_is_one_s_own(
+    client: httpx.AsyncClient, two: Two, caller: str
+) -> None:
+    """The own driver with a card of another one; the own charger, with rows of others in the query."""
+    headers = headers_of(two.mine, caller)
+    faults, asked = [], 0
+    for operation in ROUTES:
+        for strange in mixtures(operation):
+            whose = dict.fromkeys(strange, two.others)
+            faults += await faults_of(client, operation, two.mine, two.others, headers, strange=whose)
+            asked += 1
+    assert not faults, "\n".join(faults)
+    assert asked >= 20
+
+
 async def test_another_station_of_the_same_business_is_as_if_it_did_not_exist(
     client: httpx.AsyncClient, two: Two
 ) -> None:
@@ -115,6 +133,18 @@ async def test_another_station_of_the_same_business_is_as_if_it_did_not_exist(
     assert not faults, "\n".join(faults)
 
 
+def mixtures(operation: Operation) -> Iterator[tuple[str, ...]]:
+    """The parameters of a path that can name another tenant's rows beside rows of one's own in it.
+
+    With a query that names rows too, these can be another's while all of the path is one's own.
+    """
+    path = operation.path_ids
+    for number in range(1, len(path)):
+        yield from combinations(path, number)
+    if path and operation.query_ids:
+        yield tuple(operation.query_ids)
+
+
 async def faults_of(
     client: httpx.AsyncClient,
     operation: Operation,
@@ -123,13 +153,20 @@ async def faults_of(
     headers: dict[str, str],
     *,
     of_station: bool = False,
+    strange: Mapping[str, Tenant] | None = None,
 ) -> list[str]:
-    """Call a route with the ids of another tenant, and tell what it gave away or let happen."""
+    """Call a route with the ids of another tenant, and tell what it gave away or let happen.
+
+    `strange` names parameters whose ids are of another tenant than those of `of_path`: then the body says
+    nothing of others, so that nothing but them can be the reason of a refusal.
+    """
+    refused = of_path is others or not set(operation.path_ids).isdisjoint(strange or {})
+    of_body = of_path if strange else others
     secrets = others.secrets()
     if of_station:
         secrets = {others.station_marker.lower(), *others.ids(of_station=True)}
     faults = []
-    for call in calls(operation, of_path, others):
+    for call in calls(operation, of_path, of_body, strange):
         before = await others.digest(of_station=of_station) if operation.method != "GET" else {}
         savepoint = await others.connection.begin_nested()
         answer = await call.send(client, headers)
@@ -140,7 +177,7 @@ async def faults_of(
             faults.append(f"{call} -> {answer.status_code} tells {sorted(told)[:3]}: {answer.text[:300]}")
         if answer.status_code >= 500 and operation.path != "/health/ready":
             faults.append(f"{call} -> {answer.status_code} {answer.text[:200]}")
-        if operation.path_ids and of_path is others and answer.status_code not in REFUSED:
+        if operation.path_ids and refused and answer.status_code not in REFUSED:
             faults.append(f"{call} -> {answer.status_code}, not 401, 403 or 404: {answer.text[:200]}")
         if changed := sorted(name for name in after if after[name] != before[name]):
             faults.append(f"{call} -> {answer.status_code} changes {', '.join(changed)}")

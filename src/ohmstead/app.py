@@ -51,8 +51,11 @@ from ohmstead.worker import create_jobs
 VERSION = "0.1.0"
 MAX_BODY = 1_048_576
 """In bytes. No request of ours is longer; uploads have a limit of their own."""
-PERSONAL_DATA = (CHARGING, BOOKINGS, FLEET, STATIONS, ALERTS, MESSAGES, MAIL, AUDIT, ACCOUNTS)
-"""Who has something about persons, as erased in turn: the accounts, which say what to look for, last."""
+PERSONAL_DATA = (MESSAGES, STATIONS, ALERTS, FLEET, BOOKINGS, CHARGING, MAIL, AUDIT, ACCOUNTS)
+"""Who has something about persons, as erased in turn: the accounts, which say what to look for, last.
+
+The messages first: they take long, and what comes in meanwhile is found by those after them.
+"""
 
 
 def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:

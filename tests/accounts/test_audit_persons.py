@@ -6,7 +6,8 @@ from uuid import UUID
 import httpx
 from fastapi import FastAPI
 from sqlalchemy import select
-from tests.accounts.test_audit import MAYA, write
+from structlog.testing import capture_logs
+from tests.accounts.test_audit import MAYA, tamper, write
 from tests.accounts.test_personal_data import asked, found_in_the_database, work_of
 from tests.world import SignedIn, World
 
@@ -65,6 +66,30 @@ class TestReasons:
         assert [one["reason"] for one in found.json()["items"]] == ["renovation"]
 
 
+class TestUnreadable:
+    async def test_an_entry_that_no_key_opens_keeps_nobody_from_reading_the_others(
+        self, client: httpx.AsyncClient, world: World, db: Database
+    ) -> None:
+        """Whoever owns the database may have touched it, which `verify` finds."""
+        admin, driver = await world.admin(), await world.user(Role.EV_OWNER)
+        for number in range(2):
+            await write(db, entity_id=f"S{number}", person_id=driver.id, personal={"name": f"Asha {number}"})
+        async with db.session() as session:
+            await tamper(
+                session,
+                "UPDATE accounts_audit_entry SET personal = decode('00', 'hex'), actor_personal = ''::bytea"
+                " WHERE entity_id = 'S0'",
+            )
+        with capture_logs() as logs:
+            shown = await trail(client, admin)
+            exported = await client.get(f"{TRAIL}/export?format=ndjson", headers=admin.headers)
+        assert [one["personal"] for one in shown] == [{"name": "Asha 1"}, None]
+        assert [one["actor_email"] for one in shown] == [MAYA.email, None]
+        assert len(exported.text.splitlines()) == 2
+        told = [one["entry"] for one in logs if one["event"] == "audit.unreadable"]
+        assert set(told) == {shown[1]["id"]}
+
+
 class TestWhereFrom:
     async def test_of_somebody_who_has_not_signed_in_the_address_is_kept_and_goes_with_the_person(
         self, app: FastAPI, client: httpx.AsyncClient, world: World
@@ -98,6 +123,17 @@ class TestWhereFrom:
         [entry] = await trail(client, await world.admin())
         assert (entry["actor_kind"], entry["actor_address"]) == ("api_key", ADDRESS)
         assert await found_in_the_database(db, ADDRESS) == []
+
+    async def test_of_who_guesses_at_an_account_that_there_is_not_it_is_kept_and_not_what_was_typed(
+        self, client: httpx.AsyncClient, world: World
+    ) -> None:
+        """That may be somebody's who was erased, or a password in the wrong field: no key would ever go."""
+        for _ in range(10):
+            body = {"username": "gone@volt.example", "password": "wrong"}
+            assert (await client.post("/api/auth/login", json=body)).status_code == 401
+        [entry] = await trail(client, await world.admin(), "user.locked_out")
+        assert list(entry["personal"]) == ["address"]
+        assert "gone@volt.example" not in str(entry)
 
 
 class TestWhoseTrail:

@@ -16,6 +16,7 @@ from ohmstead.accounts.mailed_tokens_models import MailedToken
 from ohmstead.accounts.models import Role, User, UserStatus
 from ohmstead.accounts.password_change import send_link
 from ohmstead.accounts.personal_data import find_person
+from ohmstead.accounts.personal_data_models import PersonalDataRequest, RequestKind, RequestState
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 from ohmstead.core.live import LiveBus, Scope, Topic
@@ -283,6 +284,18 @@ class TestByAnAdministrator:
         assert refused.status_code == 403
         assert await email_of(db, ravi) == (OLD, False)
 
+    async def test_an_administrator_changes_its_own_as_everybody_does(
+        self, client: httpx.AsyncClient, world: World, db: Database
+    ) -> None:
+        admin = await world.user(Role.SYSTEM_ADMIN, email="ada@ex.example", password_hash="x")
+        path = f"{USERS}/{admin.id}"
+        refused = await client.put(path, json={"email": NEW, "name": "Ada"}, headers=admin.headers)
+        assert (refused.status_code, list(refused.json()["fields"])) == (422, ["email"])
+        assert "/api/auth/email" in refused.json()["message"]
+        assert (await email_of(db, admin))[0] == "ada@ex.example"
+        same = await client.put(path, json={"email": "ADA@ex.example", "name": "Ada"}, headers=admin.headers)
+        assert (same.status_code, same.json()["name"]) == (200, "Ada")
+
     async def test_a_taken_address_is_told_and_changes_nothing_else(
         self, client: httpx.AsyncClient, world: World, db: Database, ravi: SignedIn
     ) -> None:
@@ -384,6 +397,11 @@ class TestDeactivated:
         self, world: World, db: Database, settings: Settings, clock: FrozenClock
     ) -> None:
         who = await world.user(Role.EV_OWNER, email="erased-1@erased.invalid", status=UserStatus.DEACTIVATED)
+        await world.add(
+            PersonalDataRequest(
+                user_id=who.id, kind=RequestKind.ERASURE, state=RequestState.DONE, created_at=clock.now()
+            )
+        )
         async with db.session() as session:
             await send_link(session, settings, who.id, clock.now())
         assert await mails(db, who.email) == []

@@ -49,6 +49,9 @@ class TestNewEmail:
             "maya@volt.co",
             "Jos\u00e9@example.com",
             "\u0438\u0432\u0430\u043d@\u043f\u0440\u0438\u043c\u0435\u0440.com",
+            "\u092e\u093e\u092f\u093e@\u0909\u0926\u093e\u0939\u0930\u0923.com",  # with marks
+            "\u0645\u0627\u064a\u0627\u0661@\u0645\u062b\u0627\u0644.com",  # with a digit of its script
+            "stra\u00dfe+7_a'b@\u00f8rsted.example",
         ],
     )
     def test_one_script_is_as_good_as_another(self, typed: str) -> None:
@@ -61,6 +64,18 @@ class TestNewEmail:
             "\u0440\u0430\u0443\u0440\u0430\u04cf@volt.co",  # all Cyrillic, before a Latin domain
             "maya@v\u03bflt.co",  # a Greek o
             "\uff4daya@volt.co",  # a full-width m
+            "m\u034faya@volt.co",  # a joiner that is not seen
+            "maya\ufe0f@volt.co",  # a selector of variants, neither
+            "\u2800maya@volt.co",  # a blank of Braille
+            "MAY\u0130@volt.co",  # a dot above, on an i that has one
+            "m\u0338aya@volt.co",  # a stroke through a letter
+            "ma\u0131a@volt.co",  # an i without its dot
+            "m\u0251ya@volt.co",  # an alpha that is Latin
+            "\u1d0daya@volt.co",  # a small capital
+            "maya@vo\u01c0t.co",  # a click
+            "may\u09e6@volt.co",  # a zero of Bengali, like an o
+            "may\u0660@volt.co",  # one of Arabic, like a dot
+            "ma\u2019ya@volt.co",  # a sign beyond ASCII
         ],
     )
     def test_one_that_looks_like_another_is_refused(self, typed: str) -> None:

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from procrastinate import JobContext
 from procrastinate.jobs import Job
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 from tests.accounts.people import link
 from tests.accounts.signing_in import bearer, login, person
 from tests.accounts.test_email_change import ask as ask_for_email
@@ -364,7 +365,11 @@ async def test_what_neither_key_opens_and_what_has_no_secret_are_left_as_they_ar
         await create_provider(session, here.settings, wanted)
     first = here.settings.secret_key
     here.restart_with(SecretStr("one" * 12), SecretStr("two" * 12))
-    assert await seal_anew(here.db, here.settings) == 0
+    with capture_logs() as logs:
+        assert await seal_anew(here.db, here.settings) == 0
+    told = {one["table"]: one["rows"] for one in logs if one["event"] == "secret_key.missing"}
+    assert told["accounts_second_factor"] == 1
+    assert "accounts_identity_provider" not in told
     assert first is not None
     here.restart_with(first, None)
     assert await seal_anew(here.db, here.settings) == 0

@@ -264,6 +264,11 @@ class TestOverHttp:
             body = {"email": f"{uuid4().hex[:8]}@volt.example"}
             answers.append(await client.post("/api/operator", json=body, headers=who.headers))
         assert [answer.status_code for answer in answers] == [201, 429, 201]
+        operator = f"/api/admin/users/{answers[0].json()['id']}"
+        for email, status in (("x@volt.example", 429), (None, 200)):  # the one before is told of its change
+            change = {"name": "Maya", "email": email} if email else {"name": "Maya"}
+            answer = await client.put(operator, json=change, headers=boss.headers)
+            assert answer.status_code == status, answer.text
         ravi = await world.user(Role.EV_OWNER)
         for status in (202, 429):
             body = {"kind": "Export"}
@@ -287,6 +292,23 @@ class TestOverHttp:
         body = {"email": "somebody@volt.example"}
         answers = [await client.post("/api/auth/password-reset", json=body) for _ in range(2)]
         assert [answer.status_code for answer in answers] == [202, 429]
+
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [
+            ("/api/auth/invite/none", {"password": "seven horses over the bridge"}),
+            ("/api/auth/password-reset/none", {"password": "seven horses over the bridge"}),
+            ("/api/auth/verify-email", {"token": "none"}),
+            ("/api/auth/email/confirm", {"token": "none"}),
+        ],
+    )
+    async def test_using_links_counts_with_sign_ins(
+        self, app: FastAPI, client: httpx.AsyncClient, path: str, body: dict[str, str]
+    ) -> None:
+        limit(app, rate_limit_sign_in=1)
+        answers = [await client.post(path, json=body) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [404, 429]
+        assert (await login(client, "nobody@example.com", "wrong password")).status_code == 429
 
 
 NOT_SENDING = {

@@ -537,8 +537,11 @@ class TestAskingForALink:
         assert (await press(client, path))[0] == 200
         assert (await user_of(db, who)).email_verified_at is not None
 
-    async def test_what_is_no_address_is_refused_beside_its_field(self, client: httpx.AsyncClient) -> None:
-        status, page = await press(client, "/verify-email", email="asha")
+    @pytest.mark.parametrize("path", ["/reset-password", "/verify-email"])
+    async def test_what_is_no_address_is_refused_beside_its_field(
+        self, client: httpx.AsyncClient, path: str
+    ) -> None:
+        status, page = await press(client, path, email="asha")
         assert status == 422
         assert page.text("[alert]")
         field = page.input("email")

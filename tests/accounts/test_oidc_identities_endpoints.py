@@ -1,7 +1,8 @@
 """Linking and unlinking identities: only by who holds both ends."""
 
+import asyncio
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -10,12 +11,18 @@ from joserfc.jwk import OctKey
 from pydantic import SecretStr
 from sqlalchemy import select
 from tests.accounts.issuers import Issuer, seconds, signed
+from tests.accounts.people import mails
 from tests.accounts.rounds import VERIFIER, Rounds
+from tests.accounts.signing_in import PASSWORD, bearer, login, person
 from tests.conftest import FrozenClock
+from tests.running import RunningServer
 from tests.world import SignedIn, World
 
+from ohmstead.accounts import oidc_identities
 from ohmstead.accounts.audit_models import AuditEntry
 from ohmstead.accounts.models import Role
+from ohmstead.accounts.oidc_identities import Confirmed, Source
+from ohmstead.accounts.sign_in import load
 from ohmstead.core.db import Database
 
 URL = "/api/auth/identities"
@@ -33,6 +40,36 @@ class TestLinking:
     async def test_anonymous(self, client: httpx.AsyncClient) -> None:
         for method, url in (("GET", URL), ("POST", URL), ("DELETE", f"{URL}/{uuid4()}")):
             assert (await client.request(method, url, json={})).status_code == 401
+
+    async def test_the_password_is_asked_for_where_there_is_one_and_the_owner_is_told(
+        self, rounds: Rounds, world: World, db: Database
+    ) -> None:
+        who = await person(world)
+        code = await rounds.code(link=True)
+        for wrong in ({}, {"password": "another one"}):
+            refused = await link(rounds.client, who, code, **wrong)
+            assert (refused.status_code, refused.json()["error"]) == (400, "WrongPassword")
+        assert await identities(rounds.client, who) == []
+        assert (await link(rounds.client, who, code, password=PASSWORD)).status_code == 200
+        assert [one["subject"] for one in await identities(rounds.client, who)] == ["maya-1"]
+        [told] = await mails(db, who.email)
+        assert told.template == "identity_linked"
+        assert "Acme" in (told.text or "")
+        again = await link(rounds.client, who, await rounds.code(link=True), password=PASSWORD)
+        assert again.status_code == 200
+        assert len(await mails(db, who.email)) == 1
+
+    async def test_several_at_once_are_one(self, server: RunningServer, server_world: World) -> None:
+        who = await server_world.user(Role.EV_OWNER)
+        source = Source(provider_id=None, issuer="https://id.example", name="Acme", make_users=False)
+        confirmed = Confirmed(source, uuid4().hex, None, False, {})
+
+        async def one() -> UUID:
+            async with server.database.session() as session:
+                user, _, _ = await load(session, who.id)
+                return (await oidc_identities.link(session, server.settings, confirmed, user)).id
+
+        assert len(set(await asyncio.gather(*(one() for _ in range(6))))) == 1
 
     @pytest.mark.parametrize("role", list(Role))
     async def test_every_role_links_its_own_account_and_signs_in_by_it(
@@ -130,8 +167,9 @@ class TestLinkingByAToken:
 
 class TestUnlinking:
     async def test_it_opens_nothing_any_more(self, rounds: Rounds, world: World, db: Database) -> None:
-        user = await world.user(Role.SYSTEM_ADMIN, password_hash="a hash", email="maya@people.example")
-        linked = (await link(rounds.client, user, await rounds.code(link=True))).json()
+        user = await person(world, Role.SYSTEM_ADMIN, email="maya@people.example")
+        code = await rounds.code(link=True)
+        linked = (await link(rounds.client, user, code, password=PASSWORD)).json()
         url = f"{URL}/{linked['id']}"
         assert (await rounds.client.delete(url, headers=user.headers)).status_code == 204
         assert (await rounds.client.delete(url, headers=user.headers)).status_code == 404
@@ -139,6 +177,18 @@ class TestUnlinking:
         async with db.session() as session:
             actions = list(await session.scalars(select(AuditEntry.action).order_by(AuditEntry.id)))
         assert "identity.unlinked" in actions
+
+    async def test_whoever_came_in_by_it_is_out(self, rounds: Rounds, world: World) -> None:
+        who = await person(world)
+        here = await login(rounds.client, who, refreshToken="none")
+        code = await rounds.code(link=True)
+        linked = await link(rounds.client, who, code, password=PASSWORD)
+        await rounds.go()
+        there = await rounds.access_token()
+        url = f"{URL}/{linked.json()['id']}"
+        assert (await rounds.client.delete(url, headers=bearer(here))).status_code == 204
+        assert (await rounds.client.get("/api/auth/me", headers=bearer(there))).status_code == 401
+        assert (await rounds.client.get("/api/auth/me", headers=bearer(here))).status_code == 200
 
     async def test_the_only_way_in_is_kept(self, rounds: Rounds, world: World) -> None:
         user = await world.user(Role.EV_OWNER)

@@ -53,6 +53,30 @@ class TestWhoComesIn:
         assert "client_secret" not in form
         assert issuer.headers[issuer.asked.index("/token")]["authorization"].startswith("Basic ")
 
+    @pytest.mark.parametrize(
+        ("told", "kept"),
+        [
+            (" Ma\u202eya\n\x00 K. ", "Maya K."),
+            ("x" * 300, "x" * 200),
+            ("\u200b", None),
+            (["Maya"], None),
+        ],
+    )
+    async def test_of_its_name_there_is_kept_what_can_be_printed(
+        self, rounds: Rounds, db: Database, told: Any, kept: str | None
+    ) -> None:
+        assert error_of_none(await rounds.go(name=told))
+        user = await user_of(db, "maya@people.example")
+        assert user is not None
+        assert user.name == kept
+
+    async def test_nobody_new_comes_with_an_address_that_looks_like_another(
+        self, rounds: Rounds, db: Database
+    ) -> None:
+        assert error_of(await rounds.go(email="m\u0430ya@people.example")) == "EmailRefused"
+        async with db.session() as session:
+            assert await session.scalar(select(User.id).where(User.role == Role.EV_OWNER)) is None
+
     async def test_no_unit_of_work_is_open_while_the_provider_is_awaited(
         self, rounds: Rounds, issuer: Issuer, open_sessions: OpenSessions
     ) -> None:

@@ -411,6 +411,8 @@ class TestExporting:
         assert [one["action"] for one in messages] == ["Authorize", "StartTransaction"]
         assert "password_hash" not in everything
         assert "seed" not in orjson.loads(held["sign_in_session.json"])[0]
+        asked_for = orjson.loads(held["personal_data.json"])
+        assert [(one["id"], one["kind"]) for one in asked_for] == [(begun["id"], "Export")]
 
     async def test_it_goes_after_a_week_and_with_the_person(
         self, app: FastAPI, client: httpx.AsyncClient, world: World, clock: FrozenClock, driver: SignedIn

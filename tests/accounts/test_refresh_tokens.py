@@ -77,15 +77,22 @@ class TestRefreshing:
         assert again.json()["refreshToken"] is None
         assert again.headers["set-cookie"].split(";")[0] != cookie.split(";")[0]
 
-    @pytest.mark.parametrize("header", [None, "Origin", "Sec-Fetch-Mode"])
+    @pytest.mark.parametrize(
+        ("headers", "browser"),
+        [
+            ({}, False),
+            ({"Origin": "http://test"}, True),
+            ({"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}, True),
+            ({"Sec-Fetch-Mode": "cors", "User-Agent": "node"}, False),  # what programs in Node.js send
+        ],
+    )
     async def test_without_asking_a_browser_has_a_cookie_and_everything_else_the_body(
-        self, client: httpx.AsyncClient, world: World, header: str | None
+        self, client: httpx.AsyncClient, world: World, headers: dict[str, str], browser: bool
     ) -> None:
-        if header is not None:
-            client.headers[header] = "x"
+        client.headers.update(headers)
         answer = await login(client, await person(world))
-        assert ("set-cookie" in answer.headers) is (header is not None)
-        assert (answer.json()["refreshToken"] is None) is (header is not None)
+        assert ("set-cookie" in answer.headers) is browser
+        assert (answer.json()["refreshToken"] is None) is browser
 
     async def test_who_wants_none_has_none_and_the_session_ends_with_its_access_token(
         self, client: httpx.AsyncClient, world: World
@@ -132,6 +139,32 @@ class TestRefreshing:
             assert one.json()["refreshToken"] == other.json()["refreshToken"]
             assert one.json()["refreshToken"] != signed_in["refreshToken"]
             assert [await status_of_me(client, tab) for tab in (one, other)] == [200, 200]
+
+    async def test_a_tab_that_the_limits_hold_up_came_when_it_came(
+        self,
+        app: FastAPI,
+        client: httpx.AsyncClient,
+        world: World,
+        clock: FrozenClock,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        token = (await login(client, await person(world), refreshToken="body")).json()["refreshToken"]
+        held, first_is_done = asyncio.Event(), asyncio.Event()
+        real = app.state.rate_limits.take
+
+        async def slowly(*allowances: Any) -> None:
+            if not held.is_set():
+                held.set()
+                await first_is_done.wait()
+            await real(*allowances)
+
+        monkeypatch.setattr(app.state.rate_limits, "take", slowly)
+        late = asyncio.create_task(refreshed(client, token))
+        await held.wait()
+        one = await refreshed(client, token)
+        clock.advance(1)
+        first_is_done.set()
+        assert (await late).json().get("refreshToken") == one.json()["refreshToken"]
 
     async def test_one_from_two_uses_ago_is_a_copy_however_quick(
         self, client: httpx.AsyncClient, world: World

@@ -1,7 +1,9 @@
 """The second factor over HTTP: setting it up, signing in with it, losing it."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pyotp
@@ -11,6 +13,7 @@ from sqlalchemy import select
 from tests.accounts.people import mails, trail
 from tests.accounts.signing_in import PASSWORD, bearer, login, person, status_of_me
 from tests.conftest import FrozenClock
+from tests.running import RunningServer
 from tests.world import SignedIn, World
 
 from ohmstead.accounts import second_factor
@@ -109,6 +112,45 @@ class TestSettingItUp:
         assert (
             await second(client, await challenge(client, who), new["recoveryCodes"][0])
         ).status_code == 200
+
+    async def test_of_several_who_begin_at_once_the_last_secret_counts(
+        self, server: RunningServer, server_world: World
+    ) -> None:
+        for _ in range(3):
+            who = await server_world.user(Role.EV_OWNER)  # no password, whose check they would wait for
+            async with httpx.AsyncClient(base_url=server.http, trust_env=False, timeout=60) as http:
+                begun = await asyncio.gather(
+                    *(http.post(BASE, json={}, headers=who.headers) for _ in range(8))
+                )
+                assert {one.status_code for one in begun} == {200}
+                now = server_world.clock.now()
+                codes = {pyotp.TOTP(one.json()["secret"]).at(now) for one in begun}
+                taken = [
+                    await http.post(f"{BASE}/confirm", json={"code": code}, headers=who.headers)
+                    for code in codes
+                ]
+            assert [one.is_success for one in taken].count(True) <= 1
+
+    async def test_of_two_who_make_new_ones_at_once_only_one_set_is_good(
+        self, server: RunningServer, server_world: World
+    ) -> None:
+        world = server_world
+        who = await person(world, email=f"{uuid4().hex[:8]}@volt.example")
+        async with httpx.AsyncClient(base_url=server.http, trust_env=False, timeout=60) as http:
+            made = await http.post(BASE, json={"password": PASSWORD}, headers=who.headers)
+            code = pyotp.TOTP(made.json()["secret"]).at(world.clock.now())
+            answer = await http.post(f"{BASE}/confirm", json={"code": code}, headers=who.headers)
+            for _ in range(5):
+                codes = answer.json()["recoveryCodes"]
+                answers = await asyncio.gather(
+                    *(
+                        http.post(f"{BASE}/recovery-codes", json={"code": one}, headers=who.headers)
+                        for one in codes[:4]
+                    )
+                )
+                [answer] = [one for one in answers if one.is_success]
+                state = (await http.get(BASE, headers=who.headers)).json()
+                assert state["recoveryCodesLeft"] == 10
 
     @pytest.mark.parametrize("route", ["", "/confirm", "/disable", "/recovery-codes"])
     async def test_it_needs_somebody_who_is_signed_in(self, client: httpx.AsyncClient, route: str) -> None:

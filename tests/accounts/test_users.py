@@ -15,6 +15,7 @@ from tests.world import SignedIn, World
 from ohmstead.accounts.audit_models import AuditEntry
 from ohmstead.accounts.drivers_models import Driver
 from ohmstead.accounts.models import Role, User, UserStatus
+from ohmstead.accounts.oidc_models import Identity, IdentityProvider
 from ohmstead.accounts.principal import Principal
 from ohmstead.accounts.sign_in_models import SecondFactor, SignInSession
 from ohmstead.accounts.users import change_user
@@ -272,7 +273,10 @@ class TestTheLastSystemAdmin:
             there = (await session.scalars(select(User).where(User.role == Role.SYSTEM_ADMIN))).all()
             for one in there:
                 one.status = UserStatus.DEACTIVATED
-            users = [User(id=uuid4(), email=f"{uuid4().hex}@x.de", role=Role.SYSTEM_ADMIN) for _ in range(2)]
+            users = [
+                User(id=uuid4(), email=f"{uuid4().hex}@x.de", role=Role.SYSTEM_ADMIN, password_hash="x")
+                for _ in range(2)
+            ]
             session.add_all(users)
         left, right = (Principal(user_id=user.id, email=user.email, role=Role.SYSTEM_ADMIN) for user in users)
 
@@ -291,6 +295,38 @@ class TestTheLastSystemAdmin:
                 user = await session.get(User, one.id)
                 assert user is not None
                 user.status = UserStatus.ACTIVE
+
+    async def test_one_who_has_not_accepted_its_invitation_is_none_who_can_sign_in(
+        self, client: httpx.AsyncClient, world: World
+    ) -> None:
+        there, by = await world.user(Role.SYSTEM_ADMIN, password_hash="x"), await world.admin()
+        body = {"email": "ada@volt.example", "role": "SystemAdmin"}
+        assert (await client.post(URL, json=body, headers=there.headers)).status_code == 201
+        change = {"status": "Deactivated"}
+        refused = await client.put(f"{URL}/{there.id}", json=change, headers=by.headers)
+        assert (refused.status_code, refused.json()["error"]) == (409, "LastSystemAdmin")
+        # Neither is `by`, which has no password: one that signs in elsewhere needs none.
+        provider = IdentityProvider(
+            id=uuid4(),
+            name="Acme",
+            issuer="https://id.example",
+            client_id="x",
+            scopes="openid",
+            allow_system_admin=False,
+            make_users=False,
+            require_verified_email=True,
+            enabled=True,
+        )
+        identity = Identity(
+            id=uuid4(),
+            provider_id=provider.id,
+            issuer=provider.issuer,
+            subject="1",
+            user_id=by.id,
+            made=False,
+        )
+        await world.add(provider, identity)
+        assert (await client.put(f"{URL}/{there.id}", json=change, headers=by.headers)).status_code == 200
 
 
 class TestTheSecondFactor:
@@ -316,3 +352,14 @@ class TestTheSecondFactor:
         equal = await world.user(Role.BACKOFFICE, business)
         refused = await client.post(f"{URL}/{equal.id}/reset-second-factor", headers=boss.headers)
         assert refused.status_code == 403
+
+    async def test_nobody_takes_its_own_away_without_the_password_and_a_code(
+        self, client: httpx.AsyncClient, world: World
+    ) -> None:
+        admin = await world.admin()
+        await world.add(SecondFactor(user_id=admin.id, secret=b"x", confirmed_at=NOW))
+        refused = await client.post(f"{URL}/{admin.id}/reset-second-factor", headers=admin.headers)
+        assert refused.status_code == 403
+        assert "/api/auth/second-factor/disable" in refused.json()["message"]
+        shown = await client.get(f"{URL}/{admin.id}", headers=admin.headers)
+        assert shown.json()["second_factor"] is True

@@ -19,6 +19,7 @@ VALUES: dict[str, Any] = {
     "at": "4 May 2026, 12:00 UTC",
     "card": "Key ring",
     "new": "maya@new.example",
+    "provider": "Acme",
 }
 
 

@@ -22,6 +22,7 @@ from ohmstead.accounts.models import (
     UserStatus,
 )
 from ohmstead.accounts.permissions import PERMISSION_OF, PERMISSIONS
+from ohmstead.accounts.personal_data_standing import require_own_not_erased
 from ohmstead.accounts.principal import Debt, Principal
 from ohmstead.accounts.sign_in_models import SecondFactor, SignInSession
 from ohmstead.accounts.third_party_tokens import claims_of
@@ -47,6 +48,8 @@ api_key_header = APIKeyHeader(
 
 PAYING = frozenset({"self", "sign-ins", "password:change", "second-factor"})
 """The permissions that are left to who has to do something else first."""
+LEFT_TO_WHO_IS_ERASED = frozenset({"sign-ins"})
+"""The permissions whose changes are left to a driver who is being erased; it may look at everything else."""
 DEBTS = {
     Debt.PASSWORD: "Choose a password of your own first: PUT /api/auth/password.",
     Debt.SECOND_FACTOR: "Your role needs a second factor: set one up first, POST /api/auth/second-factor.",
@@ -191,17 +194,18 @@ async def caller(request: Request, now: Now, credentials: Credentials, key: KeyH
         raise Unauthenticated("Sign in first: send the header 'Authorization: Bearer <accessToken>'.")
     state = request.app.state
     # A unit of work of its own, over before the endpoint begins: some wait long for a charger.
+    name = PERMISSION_OF[f"{request.method} {request.scope['route'].path}"]
     async with state.database.session() as session:
         if credentials is not None:
             known = await authenticate(session, state.settings, credentials.credentials, now)
         else:
             known = (await holder_of(session, state.settings, str(key), now)).principal
+        if not (known.active or request.method == "GET" or name in LEFT_TO_WHO_IS_ERASED):
+            await require_own_not_erased(session, known.user_id)
     request.state.user_id = known.user_id
     who = "user_id" if known.key_permissions is None else "key_id"
     structlog.contextvars.bind_contextvars(**{who: str(known.user_id)})
     signed_in(acting_of(known))
-    path = request.scope["route"].path
-    name = PERMISSION_OF[f"{request.method} {path}"]
     if known.debt is not None and name not in PAYING:
         raise Forbidden(DEBTS[known.debt], code=known.debt)
     require_permission(known, name)

@@ -68,11 +68,12 @@ class AuditSeal(Base):
 class PersonKey(Base):
     """The key of what the audit trail holds of one person, itself encrypted with the server's secret.
 
-    Erasing a person deletes this row: what was encrypted with it can never be read again.
+    Erasing a person empties `wrapped`: what was encrypted with it can never be read again, and nothing is
+    encrypted for that person any more.
     """
 
     __tablename__ = "accounts_person_key"
 
     person_id: Mapped[UUID] = mapped_column(primary_key=True)
-    wrapped: Mapped[bytes] = mapped_column(LargeBinary)
+    wrapped: Mapped[bytes | None] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

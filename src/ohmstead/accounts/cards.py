@@ -17,6 +17,7 @@ from ohmstead.accounts.cards_standing import CardStatus, shown, stand, standing,
 from ohmstead.accounts.constraints import refusing
 from ohmstead.accounts.drivers_queries import drivers_of, find_driver
 from ohmstead.accounts.models import Backoffice, BackofficeStatus, Role, Token, TokenStatus, User
+from ohmstead.accounts.personal_data_standing import require_not_erased
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.config import Settings
 from ohmstead.core.errors import Conflict, Invalid, NotFound
@@ -142,7 +143,8 @@ async def add_card(
             fault = {"backofficeId": "is not at work"}
             raise Invalid("There is no such business at work.", fields=fault)
     # Held until the commit, so that two at once count each other.
-    await session.execute(select(User.id).where(User.id == driver.id).with_for_update())
+    await session.refresh(driver, with_for_update=True)
+    await require_not_erased(session, driver)
     count = await session.scalar(select(func.count()).where(Token.driver_id == driver.id, _there()))
     if (count or 0) >= AT_MOST:
         raise Conflict(f"There are {AT_MOST} cards. Remove one first.", code="TooManyCards")
@@ -246,7 +248,7 @@ async def reject_card(
         reason=reason,
         backoffice_id=principal.backoffice_id,
     )
-    await _remove(session, card)
+    await take_away(session, card)
     await send_mail(
         session,
         settings,
@@ -267,10 +269,10 @@ async def remove_card(session: AsyncSession, driver: User, card_id: UUID) -> Non
     if card.stopped_as is not None:
         raise _not_ready(card)
     await _record(session, "card.removed", card, standing(card))
-    await _remove(session, card)
+    await take_away(session, card)
 
 
-async def _remove(session: AsyncSession, card: Token) -> None:
+async def take_away(session: AsyncSession, card: Token) -> None:
     """Delete a card, or keep it out of sight where it has charged: sessions lead to their driver by it."""
     charged = select(exists().where(_sessions.c.token_id == card.id))
     if await session.scalar(charged):

@@ -22,7 +22,7 @@ from ohmstead.accounts.mailed_tokens import Purpose
 from ohmstead.accounts.mailed_tokens_models import MailedToken
 from ohmstead.accounts.models import Role, User, UserStatus
 from ohmstead.accounts.new_users import add_user
-from ohmstead.accounts.personal_data_standing import require_not_erased
+from ohmstead.accounts.personal_data_standing import is_over, require_not_erased
 from ohmstead.accounts.principal import Principal
 from ohmstead.accounts.vehicles import add_vehicle
 from ohmstead.core.config import Settings
@@ -96,6 +96,7 @@ async def change_driver(
     for a NIC that somebody has, or when the driver has another.
     """
     user, nic = await find_driver(session, principal, name, locked=True)
+    await require_not_erased(session, user)
     before = {"nic": nic, "name": user.name, "phone": user.phone}
     changes = dict(changes)
     if "email" in changes and normalise_email(changes.pop("email")) != user.email:
@@ -187,7 +188,7 @@ async def send_verification_again(
         User.password_hash.is_not(None),
     )
     user = (await session.execute(query.with_for_update())).scalar_one_or_none()
-    if user is None:
+    if user is None or await is_over(session, user):
         return
     last = await session.scalar(
         select(func.max(MailedToken.created_at)).where(

@@ -86,8 +86,7 @@ async def confirm_change(session: AsyncSession, settings: Settings, token: str, 
     Raises `NotFound` and `LinkOver` for a link that is not good, and `Conflict` when somebody else has the
     address by now, which uses nothing up.
     """
-    mailed, user = await mailed_tokens.look(session, settings, Purpose.CHANGE_EMAIL, token, now)
-    await load(session, user.id)  # locked before the link is: whoever changes the password does it so too
+    mailed, _ = await mailed_tokens.look(session, settings, Purpose.CHANGE_EMAIL, token, now)
     user = await mailed_tokens.use(session, settings, Purpose.CHANGE_EMAIL, token, now)
     old = user.email
     await set_email(session, settings, user, mailed.email, keep=mailed.session_id, now=now)

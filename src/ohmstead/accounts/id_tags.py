@@ -9,12 +9,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import flag_modified
 
 from ohmstead.accounts.audit import record_row, state
+from ohmstead.accounts.cards import take_away
 from ohmstead.accounts.cards_standing import stop
 from ohmstead.accounts.constraints import refusing
-from ohmstead.accounts.id_tags_queries import find_id_tag
-from ohmstead.accounts.models import Role, Token, TokenStatus
+from ohmstead.accounts.id_tags_queries import find_id_tag, not_found
+from ohmstead.accounts.models import Role, Token, TokenStatus, User
+from ohmstead.accounts.personal_data_standing import require_not_erased
 from ohmstead.accounts.principal import Principal
 from ohmstead.core.errors import Conflict, DomainError, Forbidden, Invalid
+
+KEPT_BY_CARDS = ("id_tag", "backoffice_id")
+"""What of a driver's card is not changed: by its tag an erasure finds what it did."""
 
 
 async def create_id_tag(
@@ -61,12 +66,17 @@ async def change_id_tag(
     """Change the named columns of a tag, and nothing else.
 
     The status of a driver's card is kept apart from what its driver says of it: `Accepted` lifts what was set
-    here, and not what the driver has blocked.
-    Raises as `create_id_tag` does, and `NotFound` for a tag outside of the caller's scope.
+    here, and not what the driver has blocked. Such a card keeps its tag and works everywhere.
+    Raises as `create_id_tag` does, `NotFound` for a tag outside of the caller's scope, and `Conflict` for
+    what a driver's card keeps, and for that of somebody who is erased.
     """
-    token = await find_id_tag(session, principal, name)
-    if token.driver_id is not None:  # its driver may be at it, too
-        await session.refresh(token, with_for_update=True)
+    token = await _held(session, await find_id_tag(session, principal, name))
+    kept = {} if token.driver_id is None else {column: getattr(token, column) for column in KEPT_BY_CARDS}
+    if any(changes.get(column, value) != value for column, value in kept.items()):
+        raise Conflict(
+            "This is a driver's card: it keeps its tag, and works at every charger. Leave both out.",
+            code="CardOfDriver",
+        )
     before = state(token)
     if "backoffice_id" in changes:
         _check_business(principal, changes["backoffice_id"])
@@ -83,11 +93,31 @@ async def change_id_tag(
 
 
 async def delete_id_tag(session: AsyncSession, principal: Principal, name: str) -> None:
-    """Delete a tag; sessions that it began keep its text. Raises `NotFound`."""
-    token = await find_id_tag(session, principal, name)
+    """Delete a tag; sessions that it began keep its text.
+
+    A driver's card that has charged is only kept out of sight: its sessions stay its driver's. Raises
+    `NotFound`, and `Conflict` for the card of somebody who is erased.
+    """
+    token = await _held(session, await find_id_tag(session, principal, name))
     await record_row(session, "id_tag.deleted", token, gone=True, person_id=person_of(token))
-    await session.delete(token)
-    await session.flush()
+    if token.driver_id is not None:
+        await take_away(session, token)
+    else:
+        await session.delete(token)
+        await session.flush()
+
+
+async def _held(session: AsyncSession, token: Token) -> Token:
+    """Return a tag as it is now, held until the commit; of a driver's card its driver is held first.
+
+    Raises `NotFound` for one that is gone by now, and `Conflict` for the card of somebody who is erased.
+    """
+    if token.driver_id is not None:
+        await require_not_erased(session, await session.get_one(User, token.driver_id, with_for_update=True))
+    held = await session.get(Token, token.id, with_for_update=True, populate_existing=True)
+    if held is None:
+        raise not_found()
+    return held
 
 
 def person_of(token: Token) -> UUID:

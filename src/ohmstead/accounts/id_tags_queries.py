@@ -62,19 +62,20 @@ async def find_id_tag(session: AsyncSession, principal: Principal, name: str) ->
         try:
             query = query.where(Token.id == UUID(name))
         except ValueError as error:
-            raise _not_found() from error
+            raise not_found() from error
     elif "\x00" in name:
-        raise _not_found()
+        raise not_found()
     else:
         query = query.where(func.lower(Token.id_tag) == func.lower(name))
     everywhere_first = query.order_by(Token.backoffice_id.is_not(None)).limit(2)
     found = (await session.execute(everywhere_first)).scalars().all()
     if not found:
-        raise _not_found()
+        raise not_found()
     if len(found) > 1 and found[0].backoffice_id is not None:
         raise Conflict("Several businesses have this id tag. Name it by its id.")
     return found[0]
 
 
-def _not_found() -> NotFound:
+def not_found() -> NotFound:
+    """Return the refusal of a tag that there is not, or that the caller does not see."""
     return NotFound("There is no such id tag.")

@@ -11,6 +11,9 @@ from ohmstead.core.http import Schema, UtcTime
 from ohmstead.core.text import Text
 from ohmstead.core.times import MomentIn
 
+ERASED = "ERASED-"
+"""So begin the names that stand for cards of people who were erased."""
+
 
 def printable(text: str) -> str:
     """Refuse control characters and the like: nobody can read or type them."""
@@ -19,7 +22,16 @@ def printable(text: str) -> str:
     return text
 
 
-IdTag = Annotated[str, StringConstraints(min_length=1, max_length=20), AfterValidator(printable)]
+def nobody_s(text: str) -> str:
+    """Refuse what stands for the tag of somebody who was erased."""
+    if text.upper().startswith(ERASED):
+        raise ValueError(f"must not begin with {ERASED}, as what stands for people who were erased")
+    return text
+
+
+IdTag = Annotated[
+    str, StringConstraints(min_length=1, max_length=20), AfterValidator(printable), AfterValidator(nobody_s)
+]
 """OCPP 1.6 7.27: CiString20."""
 
 Owner = Annotated[Text, StringConstraints(max_length=200)]

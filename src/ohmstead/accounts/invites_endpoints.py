@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Request
 from pydantic import Field
 
 from ohmstead.accounts.invites import accept_invite, show_invite
+from ohmstead.accounts.limits import Subject, limited
 from ohmstead.accounts.models import Role
 from ohmstead.accounts.schemas import CamelSchema, Password
 from ohmstead.core.http import Now, UnitOfWork
@@ -37,7 +38,12 @@ async def get_invite(token: InviteToken, request: Request, session: UnitOfWork, 
     return Invite.model_validate(await show_invite(session, request.app.state.settings, token, now))
 
 
-@router.post("/{token}", status_code=204, responses=OVER)
+@router.post(
+    "/{token}",
+    status_code=204,
+    dependencies=[limited(Subject.SIGN_IN)],
+    responses=OVER | refuses(429, "Asked for too often from this address; see `Retry-After`."),
+)
 async def use_invite(token: InviteToken, body: ChosenPassword, request: Request, now: Now) -> None:
     """Choose the password of the account; then sign in with it. The link is used up by that."""
     state = request.app.state

@@ -10,18 +10,21 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from ohmstead.accounts import oidc_providers, second_factor
 from ohmstead.accounts.audit_models import PersonKey
 from ohmstead.accounts.oidc_models import IdentityProvider
-from ohmstead.accounts.person_keys import sealed_anew, wrapping_key
+from ohmstead.accounts.person_keys import SecretKeyMissing, sealed_anew, wrapping_key
 from ohmstead.accounts.sign_in_models import SecondFactor
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
 
 CHUNK = 500
+
+logger = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,8 @@ SEALED = (
 async def seal_anew(database: Database, settings: Settings) -> int:
     """Encrypt with the present key what the previous one still opens; returns how much that was.
 
-    To do it twice is to do it once. A row that somebody else changes meanwhile is left to the next time.
+    To do it twice is to do it once. A row that somebody else changes meanwhile is left to the next time; of
+    those that neither key opens the log tells how many.
     """
     if len(settings.signing_keys) == 1:
         return 0
@@ -58,17 +62,25 @@ async def seal_anew(database: Database, settings: Settings) -> int:
 
 async def _seal_anew(database: Database, settings: Settings, one: Sealed) -> int:
     keys = [one.key(key) for key in settings.signing_keys]
-    done = 0
+    done = lost = 0
     query = select(one.row_id, one.column).where(one.column.is_not(None))
     while True:
         async with database.session() as session:
             rows = (await session.execute(query.order_by(one.row_id).limit(CHUNK))).all()
             for row_id, sealed in rows:
-                new = sealed_anew(keys, sealed, one.context(row_id))
+                try:
+                    new = sealed_anew(keys, sealed, one.context(row_id))
+                except ValueError:
+                    lost += 1
+                    continue
                 if new is not None:
                     unchanged = update(one.row_id.class_).where(one.row_id == row_id, one.column == sealed)
                     await session.execute(unchanged.values({one.column: new}))
                     done += 1
         if not rows:
-            return done
+            break
         query = query.where(one.row_id > rows[-1][0])
+    if lost:
+        table = one.row_id.class_.__tablename__
+        logger.error("secret_key.missing", table=table, rows=lost, hint=SecretKeyMissing.HINT)
+    return done

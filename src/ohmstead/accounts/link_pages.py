@@ -67,10 +67,7 @@ async def forgotten_password(request: Request) -> Response:
 @router.post("/reset-password", dependencies=[limited(Subject.REGISTRATION)])
 async def ask_for_reset(request: Request) -> Response:
     """Have a link to a new password mailed. The answer is the same whether there is an account or not."""
-    email = (await read_form(request, "email"))["email"]
-    async with request.app.state.database.session() as session:
-        await password_change.ask_for_link(session, email)
-    return page(request, "ask-for-reset", step="done", email=email.strip())
+    return await _ask_for(request, "ask-for-reset", password_change.ask_for_link)
 
 
 @router.api_route("/verify-email", methods=LOOK)
@@ -82,18 +79,27 @@ async def unverified_email(request: Request) -> Response:
 @router.post("/verify-email", dependencies=[limited(Subject.REGISTRATION)])
 async def ask_for_verification(request: Request, now: Now) -> Response:
     """Have another link mailed. The answer is the same whether there is an account or not."""
-    state = request.app.state
+    settings: Settings = request.app.state.settings
+    return await _ask_for(
+        request,
+        "ask-for-verification",
+        lambda session, email: drivers.send_verification_again(session, settings, email, now),
+    )
+
+
+async def _ask_for(
+    request: Request, template: str, send: Callable[[AsyncSession, str], Awaitable[None]]
+) -> Response:
+    """Take the address of a form and have a link mailed there; refuse what can be nobody's address."""
     typed = (await read_form(request, "email"))["email"]
     try:
         email = normalise_email(typed)
     except Invalid as error:
         status = STATUS_OF[error.kind]
-        return page(
-            request, "ask-for-verification", status, step="ask", email=typed.strip(), faults=error.fields
-        )
-    async with state.database.session() as session:
-        await drivers.send_verification_again(session, state.settings, email, now)
-    return page(request, "ask-for-verification", step="done", email=email)
+        return page(request, template, status, step="ask", email=typed.strip(), faults=error.fields)
+    async with request.app.state.database.session() as session:
+        await send(session, email)
+    return page(request, template, step="done", email=email)
 
 
 async def _accept_invite(state: State, token: str, form: Form, now: datetime) -> None:

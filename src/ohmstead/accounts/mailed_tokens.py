@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ohmstead.accounts.mailed_tokens_models import MailedToken
 from ohmstead.accounts.models import User
 from ohmstead.accounts.passwords import secret_hash
+from ohmstead.accounts.personal_data_standing import is_over
 from ohmstead.core.config import Settings
 from ohmstead.core.errors import DomainError, Kind, NotFound
 
@@ -109,36 +110,46 @@ async def look(
     )
     row = (await session.execute(query)).one_or_none()
     if row is None:
-        raise NotFound(
-            "This link is not one of ours. Open it as it stands in the mail, or ask for a new one.",
-            code="LinkUnknown",
-        )
+        raise _unknown()
     mailed, user = row
+    await _check(session, mailed, user, now)
+    return mailed, user
+
+
+async def use(session: AsyncSession, settings: Settings, purpose: Purpose, token: str, now: datetime) -> User:
+    """Use a token up and return its user; of two at once, one is refused. Raises as `look` does.
+
+    The user is locked: what the token was good for has not changed meanwhile, nor does it until the commit.
+    """
+    mailed, user = await look(session, settings, purpose, token, now)
+    # In this order: whoever changes a user locks that first, then what was mailed to it.
+    for row in (user, mailed):
+        if await session.get(type(row), row.id, with_for_update=True, populate_existing=True) is None:
+            raise _unknown()
+    await _check(session, mailed, user, now)
+    mailed.used_at = now
+    await session.flush()
+    return user
+
+
+async def _check(session: AsyncSession, mailed: MailedToken, user: User, now: datetime) -> None:
+    """Raise `LinkOver` for a token that is not good for this user now."""
     if mailed.used_at is not None:
         raise LinkOver("This link was used already. Sign in, or ask for a new one.")
     if mailed.expires_at <= mailed.created_at:
         raise LinkOver("This link is void. Use that of the newest mail, or ask for a new one.")
     if mailed.expires_at <= now:
         raise LinkOver("This link has expired. Ask for a new one.")
-    moved = user.email != mailed.email and purpose is not Purpose.CHANGE_EMAIL
-    if user.shut_out or moved:
+    moved = user.email != mailed.email and mailed.purpose != Purpose.CHANGE_EMAIL
+    if user.shut_out or moved or await is_over(session, user):
         raise LinkOver("This link is not valid any more. Ask for a new one.")
-    return mailed, user
 
 
-async def use(session: AsyncSession, settings: Settings, purpose: Purpose, token: str, now: datetime) -> User:
-    """Use a token up and return its user; of two at once, one is refused. Raises as `look` does."""
-    mailed, user = await look(session, settings, purpose, token, now)
-    taken = await session.scalar(
-        update(MailedToken)
-        .where(MailedToken.id == mailed.id, MailedToken.used_at.is_(None))
-        .values(used_at=now)
-        .returning(MailedToken.id)
+def _unknown() -> NotFound:
+    return NotFound(
+        "This link is not one of ours. Open it as it stands in the mail, or ask for a new one.",
+        code="LinkUnknown",
     )
-    if taken is None:
-        raise LinkOver("This link was used already. Sign in, or ask for a new one.")
-    await session.refresh(user)
-    return user
 
 
 def _hash(key: str, purpose: Purpose, token: str) -> str:

@@ -6,7 +6,7 @@ nobody gets into an account that somebody else has made with a foreign address. 
 link the two themselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self
@@ -17,12 +17,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.audit import record, record_row, state
 from ohmstead.accounts.constraints import refusing
-from ohmstead.accounts.emails import normalise_email
+from ohmstead.accounts.emails import looks_like_another, normalise_email
 from ohmstead.accounts.models import BUSINESS_ROLES, Role, User, UserStatus
 from ohmstead.accounts.oidc_models import Identity, IdentityProvider
 from ohmstead.accounts.oidc_roles import role_for
 from ohmstead.core.acting import Acting, acting
+from ohmstead.core.config import Settings
 from ohmstead.core.errors import Conflict, Invalid, NotFound, Unauthenticated
+from ohmstead.mail.service import send_mail
 
 LONGEST_NAME = 200
 
@@ -156,8 +158,13 @@ async def _make(session: AsyncSession, who: Confirmed, email: str, now: datetime
             f"There is no account for you here, and {source.name} makes none. Ask your administrator.",
             code="NoAccount",
         )
+    if looks_like_another(email):
+        raise Unauthenticated(
+            f"Your e-mail address at {source.name} looks like another one, so no account is made with it. Ask"
+            " your administrator.",
+            code="EmailRefused",
+        )
     role = role_for(source.role_rules, who.claims, allow_system_admin=source.allow_system_admin)
-    name = who.claims.get("name")
     user = User(
         id=uuid4(),
         email=email,
@@ -165,7 +172,7 @@ async def _make(session: AsyncSession, who: Confirmed, email: str, now: datetime
         status=UserStatus.ACTIVE,
         backoffice_id=source.backoffice_id if role in BUSINESS_ROLES else None,
         operator_station_ids=[],
-        name=name[:LONGEST_NAME] if isinstance(name, str) and name and "\x00" not in name else None,
+        name=_name_in(who.claims),
         email_verified_at=now,
     )
     async with refusing(session, {"uq_accounts_user_email": _account_exists()}):
@@ -182,6 +189,14 @@ async def _make(session: AsyncSession, who: Confirmed, email: str, now: datetime
         by=_itself(user),
     )
     return user
+
+
+def _name_in(claims: Mapping[str, Any]) -> str | None:
+    """Return what somebody is called, of printable characters, as everybody is here."""
+    name = claims.get("name")
+    if not isinstance(name, str):
+        return None
+    return "".join(sign for sign in name if sign.isprintable()).strip()[:LONGEST_NAME].strip() or None
 
 
 def _itself(user: User) -> Acting:
@@ -252,16 +267,27 @@ async def _follow_claims(session: AsyncSession, who: Confirmed, user: User) -> b
     return True
 
 
-async def link(session: AsyncSession, who: Confirmed, user_id: UUID) -> Identity:
-    """Link somebody whom an issuer has confirmed to the account that is signed in. Twice is once.
+async def link(session: AsyncSession, settings: Settings, who: Confirmed, user: User) -> Identity:
+    """Link somebody whom an issuer has confirmed to the account of `user`, which is held. Twice is once.
 
-    Raises `Conflict` when it is linked to another account.
+    The owner of the account is mailed that there is another way in. Raises `Conflict` when it is linked to
+    another account.
     """
-    user = await session.get_one(User, user_id)
     found = await _linked(session, who)
-    if found is not None and found[1].id == user_id:
+    if found is not None and found[1].id == user.id:
         return found[0]
-    return await _link(session, who, user, made=False)
+    identity = await _link(session, who, user, made=False)
+    await send_mail(
+        session,
+        settings,
+        to=user.email,
+        template="identity_linked",
+        name=user.name or "",
+        email=user.email,
+        provider=who.source.name if who.source.provider_id else who.source.issuer,
+        url=f"{settings.public_url}/reset-password",
+    )
+    return identity
 
 
 async def unlink(session: AsyncSession, user_id: UUID, identity_id: UUID) -> None:

@@ -14,6 +14,10 @@ from ohmstead.accounts.oidc_identities import Confirmed, Source
 from ohmstead.accounts.oidc_models import Identity, IdentityProvider
 from ohmstead.accounts.oidc_providers import get_provider
 from ohmstead.accounts.oidc_schemas import IdentityOut, LinkIn
+from ohmstead.accounts.password_change import WrongPassword, check_password
+from ohmstead.accounts.refresh_tokens import end_sessions
+from ohmstead.accounts.sign_in import load
+from ohmstead.accounts.users_endpoints import RightsChanged
 from ohmstead.core.errors import Invalid
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.openapi import refuses
@@ -34,6 +38,7 @@ async def list_identities(session: UnitOfWork, principal: Caller) -> list[Identi
     responses={
         **refuses(401, "The code or the token is not good, or nobody has signed in."),
         **refuses(409, "It is linked to another account."),
+        **refuses(429, "Too many wrong passwords; see `Retry-After`."),
     },
 )
 async def link_identity(
@@ -42,9 +47,14 @@ async def link_identity(
     """Link another identity to the account of the caller, by what proves that it is the caller's.
 
     `code` and `verifier` come from a round with `link=true` (see `GET /api/auth/oidc/{provider_id}/start`);
-    `token` is a valid token of a third party. Doing it twice changes nothing.
+    `token` is a valid token of a third party. The password is asked for where the account has one: what is
+    linked lets in for good. Doing it twice changes nothing.
     """
     state = request.app.state
+    address = request.client.host if request.client else ""
+    proved = await check_password(
+        state.database, state.settings, principal, body.password, address=address, now=now
+    )
     if body.token is not None:
         if not third_party_tokens.accepted(state.settings):
             raise Invalid(
@@ -52,9 +62,14 @@ async def link_identity(
             )
         # Nothing has been read yet: no connection waits for the network.
         who, _ = await third_party_tokens.confirm(state.issuers, state.settings, body.token, now)
-        return _shown(await oidc_identities.link(session, who, principal.user_id), None)
-    who, provider = await _fetched(session, request, body, now)
-    return _shown(await oidc_identities.link(session, who, principal.user_id), provider.name)
+        name = None
+    else:
+        who, provider = await _fetched(session, request, body, now)
+        name = provider.name
+    user, _, _ = await load(session, proved.id)
+    if user.password_hash != proved.password_hash:
+        raise WrongPassword
+    return _shown(await oidc_identities.link(session, state.settings, who, user), name)
 
 
 async def _fetched(
@@ -72,12 +87,18 @@ async def _fetched(
 @router.delete("/{identity_id}", status_code=204, responses=refuses(409, "It is the only way in."))
 async def unlink_identity(
     *,
+    changed: RightsChanged,
     session: UnitOfWork,
     principal: Caller,
     identity_id: Annotated[UUID, Path(description="The id of an identity of the caller.")],
 ) -> None:
-    """Unlink an identity, unless the account has neither a password nor another one."""
+    """Unlink an identity, unless the account has neither a password nor another one.
+
+    Every other device is signed out: somebody may have come in by it.
+    """
     await oidc_identities.unlink(session, principal.user_id, identity_id)
+    await end_sessions(session, principal.user_id, but=principal.session_id)
+    changed.add(principal.user_id)
 
 
 def _shown(identity: Identity, provider_name: str | None) -> IdentityOut:

@@ -8,6 +8,7 @@ from pydantic import Field, StrictBool, StringConstraints, field_validator, mode
 
 from ohmstead.accounts.models import Role
 from ohmstead.accounts.schemas import CamelSchema, not_null
+from ohmstead.accounts.sign_in_schemas import Proof
 from ohmstead.core.addresses import is_url
 from ohmstead.core.http import Schema, UtcTime
 from ohmstead.core.text import Text
@@ -154,8 +155,8 @@ class CodeIn(CamelSchema):
     verifier: Secret
 
 
-class LinkIn(CamelSchema):
-    """The proof of an identity: a code with its verifier, or a token of a third party."""
+class LinkIn(Proof):
+    """The proof of an identity: a code with its verifier, or a token of a third party; and the password."""
 
     code: Code | None = None
     verifier: Secret | None = None

@@ -11,8 +11,9 @@ from ohmstead.accounts.audit import record
 from ohmstead.accounts.businesses_requests import undecided_or_rejected
 from ohmstead.accounts.emails import normalise_email
 from ohmstead.accounts.mailed_tokens import Purpose
-from ohmstead.accounts.models import User, UserStatus
+from ohmstead.accounts.models import User
 from ohmstead.accounts.password_rule import hash_new_password, told_of
+from ohmstead.accounts.personal_data_standing import is_over
 from ohmstead.accounts.principal import Principal
 from ohmstead.accounts.refresh_tokens import end_sessions
 from ohmstead.accounts.sign_in import load
@@ -119,12 +120,10 @@ async def ask_for_link(session: AsyncSession, email: str) -> None:
 async def send_link(session: AsyncSession, settings: Settings, user_id: UUID, now: datetime) -> None:
     """Mail a user a link to choose a new password; one that was sent before is void.
 
-    Who may not sign in gets none, nor does who is deactivated and has no password: it may have been erased.
+    Who may not sign in gets none, nor does who is being erased.
     """
-    user = await session.get(User, user_id)
-    if user is None or user.shut_out:
-        return
-    if user.status != UserStatus.ACTIVE and user.password_hash is None:
+    user = await session.get(User, user_id, with_for_update=True)
+    if user is None or user.shut_out or await is_over(session, user):
         return
     made = await mailed_tokens.make(session, settings, user, Purpose.PASSWORD_RESET, now)
     await send_mail(

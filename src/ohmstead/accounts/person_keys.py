@@ -1,7 +1,7 @@
 """Keys of persons: what is written about somebody for good can be made unreadable for good.
 
 AES-256-GCM (NIST SP 800-38D), a random key for each person, kept encrypted with a key that is derived from
-the server's secret. Erasure deletes the key.
+the server's secret. Erasure takes the key away for good: nothing is kept of that person from then on.
 """
 
 import secrets
@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -61,15 +61,12 @@ def unsealed_by_any(keys: Iterable[bytes], sealed: bytes, context: bytes) -> byt
 def sealed_anew(keys: Sequence[bytes], sealed: bytes, context: bytes) -> bytes | None:
     """Encrypt with the first of some keys what another of them opens.
 
-    None when there is nothing to do: the first one opens it, or none does.
+    None when there is nothing to do: the first one opens it. Raises `ValueError` when none does.
     """
     try:
         unseal(keys[0], sealed, context)
     except ValueError:
-        try:
-            return seal(keys[0], unsealed_by_any(keys[1:], sealed, context), context)
-        except ValueError:
-            return None
+        return seal(keys[0], unsealed_by_any(keys[1:], sealed, context), context)
     return None
 
 
@@ -92,18 +89,19 @@ class PersonKeys:
     def __init__(self, *server_secrets: str) -> None:
         self._wrapping = [wrapping_key(secret) for secret in server_secrets]
 
-    async def key_of(self, session: AsyncSession, person_id: UUID) -> bytes:
-        """Return the key of a person, made at the first call."""
-        wrapped = await session.scalar(select(PersonKey.wrapped).where(PersonKey.person_id == person_id))
-        if wrapped is None:
+    async def key_of(self, session: AsyncSession, person_id: UUID) -> bytes | None:
+        """Return the key of a person, made at the first call; None for one that was forgotten."""
+        there = select(PersonKey.wrapped).where(PersonKey.person_id == person_id)
+        row = (await session.execute(there)).one_or_none()
+        if row is None:
             made = seal(self._wrapping[0], secrets.token_bytes(32), person_id.bytes)
             await session.execute(
                 insert(PersonKey).values(person_id=person_id, wrapped=made).on_conflict_do_nothing()
             )
-            wrapped = await session.scalar(select(PersonKey.wrapped).where(PersonKey.person_id == person_id))
-        if wrapped is None:
-            raise LookupError("the key of this person vanished while it was made")
-        key = self._unwrapped(person_id, wrapped)
+            row = (await session.execute(there)).one()
+        if row.wrapped is None:
+            return None
+        key = self._unwrapped(person_id, row.wrapped)
         if key is None:
             raise SecretKeyMissing
         return key
@@ -116,7 +114,7 @@ class PersonKeys:
         rows = await session.execute(
             select(PersonKey.person_id, PersonKey.wrapped).where(PersonKey.person_id.in_(person_ids))
         )
-        found = {person_id: self._unwrapped(person_id, wrapped) for person_id, wrapped in rows}
+        found = {one: self._unwrapped(one, wrapped) for one, wrapped in rows if wrapped is not None}
         return {person_id: key for person_id, key in found.items() if key is not None}
 
     def _unwrapped(self, person_id: UUID, wrapped: bytes) -> bytes | None:
@@ -126,9 +124,10 @@ class PersonKeys:
             logger.error("secret_key.missing", user_id=str(person_id), hint=SecretKeyMissing.HINT)
             return None
 
-    async def encrypt(self, session: AsyncSession, person_id: UUID, values: dict[str, Any]) -> bytes:
-        """Encrypt what is said about a person."""
-        return seal(await self.key_of(session, person_id), orjson.dumps(values), person_id.bytes)
+    async def encrypt(self, session: AsyncSession, person_id: UUID, values: dict[str, Any]) -> bytes | None:
+        """Encrypt what is said about a person; None, and nothing is kept, for one that was forgotten."""
+        key = await self.key_of(session, person_id)
+        return None if key is None else seal(key, orjson.dumps(values), person_id.bytes)
 
 
 def decrypt(key: bytes | None, person_id: UUID, sealed: bytes) -> dict[str, Any] | None:
@@ -140,5 +139,8 @@ def decrypt(key: bytes | None, person_id: UUID, sealed: bytes) -> dict[str, Any]
 
 
 async def forget(session: AsyncSession, person_id: UUID) -> None:
-    """Delete the key of a person: all that was encrypted with it is gone."""
-    await session.execute(delete(PersonKey).where(PersonKey.person_id == person_id))
+    """Take the key of a person away for good: what was encrypted with it is gone, and nothing follows."""
+    statement = insert(PersonKey).values(person_id=person_id, wrapped=None)
+    await session.execute(
+        statement.on_conflict_do_update(index_elements=["person_id"], set_={"wrapped": None})
+    )

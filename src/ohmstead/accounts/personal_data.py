@@ -8,17 +8,18 @@ one, see `Person.pseudonyms`.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, func, select, text, tuple_
+from sqlalchemy import Row, Select, and_, func, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from ohmstead.accounts.audit_endpoints import readable
 from ohmstead.accounts.audit_models import AuditEntry
+from ohmstead.accounts.id_tags_schemas import ERASED
 from ohmstead.accounts.models import Token, User
 from ohmstead.core.clock import Clock
 from ohmstead.core.db import Database
@@ -125,7 +126,7 @@ class PersonalData:
 
 def pseudonym(token_id: UUID) -> str:
     """Return the tag that stands for a card of somebody who was erased: 20 characters (OCPP 1.6 7.27)."""
-    return f"ERASED-{token_id.hex[:13]}".upper()
+    return f"{ERASED}{token_id.hex[:13]}".upper()
 
 
 def erased_email(user_id: UUID) -> str:
@@ -143,25 +144,28 @@ async def find_person(session: AsyncSession, user_id: UUID) -> Person:
 
 
 async def _cards(session: AsyncSession, user_id: UUID) -> tuple[Card, ...]:
-    own = (await session.scalars(select(Token).where(Token.driver_id == user_id).order_by(Token.id))).all()
-    query = select(func.lower(Token.id_tag), Token.backoffice_id).where(
-        func.lower(Token.id_tag).in_([card.id_tag.lower() for card in own]), Token.backoffice_id.is_not(None)
-    )
-    taken: dict[str, set[UUID]] = {}
-    for text_, business in await session.execute(query):
-        taken.setdefault(text_, set()).add(business)
-    return tuple(
-        Card(card.id, card.id_tag, card.created_at, frozenset(taken.get(card.id_tag.lower(), ())))
-        for card in own
-    )
+    same = aliased(Token)
+    others = and_(func.lower(same.id_tag) == func.lower(Token.id_tag), same.backoffice_id.is_not(None))
+    query = select(Token, same.backoffice_id).outerjoin(same, others).where(Token.driver_id == user_id)
+    cards: dict[UUID, Card] = {}
+    for own, business in await session.execute(query.order_by(Token.id)):
+        known = cards.get(own.id) or Card(own.id, own.id_tag, own.created_at)
+        cards[own.id] = known if business is None else replace(known, others=known.others | {business})
+    return tuple(cards.values())
 
 
 async def former_emails(session: AsyncSession, user_id: UUID) -> tuple[str, ...]:
-    """Return the addresses that a user had, as the audit trail tells them, and that nobody has now."""
+    """Return the addresses that a user had, as the audit trail tells them, and that nobody has now.
+
+    Raises `SecretKeyMissing`.
+    """
     query = select(AuditEntry).where(
         AuditEntry.person_id == user_id, AuditEntry.action.in_(("user.email_changed", "user.updated"))
     )
-    shown = await readable(session, list(await session.scalars(query)))
+    rows = list(await session.scalars(query))
+    if rows:  # raises when what they say cannot be read for want of a key, and would be forgotten unread
+        await session.info["person_keys"].key_of(session, user_id)
+    shown = await readable(session, rows)
     had = {one.personal["before"].get("email") for one in shown if one.personal and "before" in one.personal}
     had.discard(None)
     held = await session.scalars(select(User.email).where(User.email.in_(had)))

@@ -11,11 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ohmstead.accounts.access import Caller
 from ohmstead.accounts.limits import Subject, limited_caller
 from ohmstead.accounts.models import User
+from ohmstead.accounts.password_change import check_password
 from ohmstead.accounts.personal_data import PersonalData
 from ohmstead.accounts.personal_data_jobs import NAME
 from ohmstead.accounts.personal_data_models import PersonalDataRequest, RequestKind, RequestState
 from ohmstead.accounts.personal_data_requests import ask, find_request
 from ohmstead.accounts.schemas import CamelSchema
+from ohmstead.accounts.sign_in_schemas import Proof
 from ohmstead.accounts.users_queries import find_user
 from ohmstead.core.config import Settings
 from ohmstead.core.errors import NotFound
@@ -70,8 +72,8 @@ class RequestOut(Progress):
     user_id: UUID
 
 
-class OwnRequestIn(CamelSchema):
-    """What a driver asks for."""
+class OwnRequestIn(Proof):
+    """What a driver asks for; for an erasure also the password, where the account has one."""
 
     kind: RequestKind
     confirm: Confirm = None
@@ -137,11 +139,22 @@ async def get_personal_data(
     return _out(request, await find_request(session, personal_data_id))
 
 
-@own_router.post("", status_code=202, responses=REFUSED, dependencies=[limited_caller(Subject.PERSONAL_DATA)])
+@own_router.post(
+    "",
+    status_code=202,
+    responses={**REFUSED, **refuses(429, "Asked for too often, or too many wrong passwords.")},
+    dependencies=[limited_caller(Subject.PERSONAL_DATA)],
+)
 async def request_own_personal_data(
     request: Request, session: UnitOfWork, principal: Caller, now: Now, body: OwnRequestIn
 ) -> OwnRequestOut:
     """Begin an export of all that is kept about the caller, or its erasure, which ends its account."""
+    if body.kind is RequestKind.ERASURE:
+        state, address = request.app.state, request.client.host if request.client else ""
+        # Nothing has been read yet: no connection waits for the password.
+        await check_password(
+            state.database, state.settings, principal, body.password, address=address, now=now
+        )
     user = await _own(session, principal.user_id)
     parts: PersonalData = request.app.state.personal_data
     row = await ask(

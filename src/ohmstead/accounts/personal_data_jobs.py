@@ -13,10 +13,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.audit import record
+from ohmstead.accounts.models import User
 from ohmstead.accounts.personal_data import Contribution, PersonalData, find_person
 from ohmstead.accounts.personal_data_archive import Archive
 from ohmstead.accounts.personal_data_models import PersonalDataRequest, RequestKind, RequestState
 from ohmstead.accounts.personal_data_requests import KEPT, drop_archives, find_request, obstacle
+from ohmstead.accounts.personal_data_standing import require_not_erased
 from ohmstead.core.clock import Clock
 from ohmstead.core.config import Settings
 from ohmstead.core.db import Database
@@ -72,13 +74,15 @@ class RequestWork:
     ) -> None:
         self._database = database
         self._parts = parts.contributions
-        self._all = parts
         self._files = files
         self._settings = settings
         self._clock = clock
 
     async def run(self, request_id: UUID) -> None:
-        """Do a request that has not ended; one that has is left as it is."""
+        """Do a request that has not ended; one that has is left as it is.
+
+        Raises `Conflict` for an erasure that something stands in the way of, and an export of who is erased.
+        """
         async with self._database.session() as session:
             row = await find_request(session, request_id, locked=True)
             if row.ended_at is not None:
@@ -86,6 +90,7 @@ class RequestWork:
             row.state = RequestState.RUNNING
             if row.kind == RequestKind.EXPORT:
                 row.parts = []
+                await require_not_erased(session, await session.get_one(User, row.user_id))
         if row.kind == RequestKind.EXPORT:
             await self._export(row)
         else:
@@ -113,7 +118,7 @@ class RequestWork:
     async def _done(self, request_id: UUID, part: Contribution) -> None:
         async with self._database.session() as session:
             row = await find_request(session, request_id, locked=True)
-            row.parts, row.detail = [*row.parts, part.name], None
+            row.parts, row.detail = list(dict.fromkeys([*row.parts, part.name])), None
 
     async def _export(self, row: PersonalDataRequest) -> None:
         async with self._database.session() as session:
@@ -132,22 +137,31 @@ class RequestWork:
             file = await self._files.put(archive.read(), limit=LARGEST)
         finally:
             archive.close()
-        async with self._database.session() as session:
-            now = self._clock.now()
-            row = await find_request(session, row.id, locked=True)
-            if row.ended_at is not None:
-                return
-            await keep(session, file.id, KIND, NAME, now)
-            row.file_id, row.expires_at = file.id, now + KEPT
-            row.link_id = await link_to(session, file.id, row.expires_at)
-            row.state, row.ended_at = RequestState.DONE, now
-            await self._told(session, row)
+        try:
+            async with self._database.session() as session:
+                await self._give_out(session, row, file.id)
+        except Conflict:
+            await self._files.discard(file.id)
+            raise
+
+    async def _give_out(self, session: AsyncSession, row: PersonalDataRequest, file_id: UUID) -> None:
+        """Keep an archive and make its link, unless the person is being erased by now."""
+        user = await session.get_one(User, row.user_id, with_for_update=True)  # as who asks for an erasure
+        await require_not_erased(session, user)
+        now = self._clock.now()
+        row = await find_request(session, row.id, locked=True)
+        if row.ended_at is not None:
+            raise Conflict("This export has ended already.")
+        await keep(session, file_id, KIND, NAME, now)
+        row.file_id, row.expires_at = file_id, now + KEPT
+        row.link_id = await link_to(session, file_id, row.expires_at)
+        row.state, row.ended_at = RequestState.DONE, now
+        await self._told(session, row)
 
     async def _erase(self, row: PersonalDataRequest) -> None:
         async with self._database.session() as session:
-            reason = None if row.parts else await obstacle(session, self._all, row.user_id)
-            if reason is not None:
-                raise Conflict(reason, code="ErasureBlocked")
+            if not row.parts:
+                _require_none(await obstacle(session, self._parts, row.user_id))
             await drop_archives(session, self._clock.now(), user_id=row.user_id)
         for part in self._parts:
             if part.name in row.parts:
@@ -155,6 +169,8 @@ class RequestWork:
             if part.erase is not None:
                 async with self._database.session() as session:
                     person = await find_person(session, row.user_id)
+                    # Again: what was not in the way at the beginning may be by now.
+                    _require_none(await obstacle(session, [part], row.user_id))
                 try:
                     await part.erase(self._database, person, self._clock)
                 except Exception as error:
@@ -163,8 +179,9 @@ class RequestWork:
             await self._done(row.id, part)
         async with self._database.session() as session:
             row = await find_request(session, row.id, locked=True)
-            row.state, row.ended_at = RequestState.DONE, self._clock.now()
-            await self._told(session, row)
+            if row.ended_at is None:  # another one was at it too, which had been taken for dead
+                row.state, row.ended_at = RequestState.DONE, self._clock.now()
+                await self._told(session, row)
 
     async def _told(self, session: AsyncSession, row: PersonalDataRequest) -> None:
         await record(
@@ -174,3 +191,8 @@ class RequestWork:
             entity_id=row.user_id,
             after={"request_id": row.id},
         )
+
+
+def _require_none(obstacle: str | None) -> None:
+    if obstacle is not None:
+        raise Conflict(obstacle, code="ErasureBlocked")

@@ -61,10 +61,18 @@ async def _accounts(database: Database, person: Person, _: Clock) -> AsyncIterat
             rows = (await session.scalars(select(owner).where(getattr(owner, name) == person.user_id))).all()
             sheet = owner.__tablename__.removeprefix("accounts_")
             yield Sheet(sheet, listed([columns_of(row, *SECRET) for row in rows]))
+        asked = select(PersonalDataRequest).where(PersonalDataRequest.user_id == person.user_id)
+        requests = (await session.scalars(asked.order_by(PersonalDataRequest.created_at))).all()
+        yield Sheet("personal_data", listed([columns_of(one, "file_id", "link_id") for one in requests]))
 
 
 async def _erase_accounts(database: Database, person: Person, _: Clock) -> None:
+    """Empty the account, and forget the keys of the person and of its cards, all at once.
+
+    Entries of the trail stay, and say nothing of the person any more.
+    """
     async with database.session() as session:
+        await session.get(User, person.user_id, with_for_update=True)  # who writes now is before us, or late
         for owner, name in own_tables():
             await session.execute(delete(owner).where(getattr(owner, name) == person.user_id))
         for token_id in person.card_ids:
@@ -93,6 +101,8 @@ async def _erase_accounts(database: Database, person: Person, _: Clock) -> None:
                 last_login_at=None,
             )
         )
+        for one in (person.user_id, *person.card_ids):
+            await forget(session, one)
 
 
 async def _mails(database: Database, person: Person, _: Clock) -> AsyncIterator[Sheet]:
@@ -155,14 +165,8 @@ async def _entries(database: Database, person: Person) -> Rows:
             yield told
 
 
-async def _forget(database: Database, person: Person, _: Clock) -> None:
-    """Delete the keys of a person and of its cards: the entries stay, and say nothing of it any more."""
-    async with database.session() as session:
-        for one in (person.user_id, *person.card_ids):
-            await forget(session, one)
-
-
 MAIL = Contribution("mail", _mails, _erase_mails)
-AUDIT = Contribution("audit", _trail, _forget)
+AUDIT = Contribution("audit", _trail)
+"""Erased with the accounts: the keys of the person and of its cards go."""
 ACCOUNTS = Contribution("accounts", _accounts, _erase_accounts)
 """The last one: it says what the others have to look for."""

@@ -1,5 +1,6 @@
 """Asking for exports and erasures, and how far they are. What they do is in `personal_data_jobs`."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -9,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ohmstead.accounts.audit import record
 from ohmstead.accounts.constraints import refusing
 from ohmstead.accounts.models import Role, User, UserStatus
-from ohmstead.accounts.personal_data import PersonalData, find_person
+from ohmstead.accounts.personal_data import Contribution, PersonalData, find_person
 from ohmstead.accounts.personal_data_models import PersonalDataRequest, RequestKind, RequestState
+from ohmstead.accounts.personal_data_standing import require_not_erased
 from ohmstead.core.errors import Conflict, Invalid, NotFound
 from ohmstead.core.files import drop
 from ohmstead.core.jobs import defer
@@ -32,11 +34,14 @@ async def ask(
 ) -> PersonalDataRequest:
     """Write a request down, and let the job begin. An erasure is confirmed by the user's e-mail address.
 
-    Who is to be erased can do nothing more from now on. Raises `Invalid`, and `Conflict` for users who are no
-    drivers, for what stands in the way, and while another request of the kind is open.
+    Who is to be erased can do nothing more from now on, and nothing is given out of it. The row of `user` is
+    locked. Raises `Invalid`, and `Conflict` for users who are no drivers, for what stands in the way, while
+    another request of the kind is open, and for an export of who is erased.
     """
     if kind is RequestKind.ERASURE:
         await _prepare_erasure(session, parts, user, confirm)
+    else:
+        await require_not_erased(session, user)
     row = PersonalDataRequest(
         id=uuid4(), user_id=user.id, kind=kind, state=RequestState.QUEUED, asked_by=asked_by, created_at=now
     )
@@ -68,16 +73,16 @@ async def _prepare_erasure(
             "An erasure cannot be undone: repeat the e-mail address of the user in `confirm`.",
             fields={"confirm": "is not the e-mail address of this user"},
         )
-    reason = await obstacle(session, parts, user.id)
+    reason = await obstacle(session, parts.contributions, user.id)
     if reason is not None:
         raise Conflict(reason, code="ErasureBlocked")
     user.status = UserStatus.DEACTIVATED  # which stops its cards, too
 
 
-async def obstacle(session: AsyncSession, parts: PersonalData, user_id: UUID) -> str | None:
+async def obstacle(session: AsyncSession, parts: Sequence[Contribution], user_id: UUID) -> str | None:
     """Return why a person cannot be erased at this moment, in words; None when nothing stands in the way."""
     person = await find_person(session, user_id)
-    for one in parts.contributions:
+    for one in parts:
         if one.obstacle is not None and (reason := await one.obstacle(session, person)) is not None:
             return reason
     return None

@@ -9,12 +9,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Text, cast, false, func, or_
+from sqlalchemy import ColumnElement, Text, and_, cast, false, func, or_
 
-TAG_MEMBERS = frozenset({"idTag", "id_tag", "parentIdTag", "parent_id_tag", "id_tags", "parents"})
-"""Members of JSON that hold a tag, or a list of tags."""
+TAG_MEMBERS = frozenset({"idtag", "id_tag", "parentidtag", "parent_id_tag", "id_tags", "parents"})
+"""Members of JSON that hold a tag, or a list of tags, in small letters."""
 
 _IN_A_FRAME = re.compile(r'((?<!\\)"(?:parent)?idtag"\s*:\s*")((?:[^"\\]|\\.)*)(?=")', re.IGNORECASE)
+_ESCAPED = r'"(parent)?idtag"\s*:\s*"[^"\\]*\\'
+"""For PostgreSQL: a tag with an escape in it, which any character may be (RFC 8259 7)."""
 
 
 def without_tags(value: Any, told: Mapping[str, str]) -> Any:
@@ -24,7 +26,9 @@ def without_tags(value: Any, told: Mapping[str, str]) -> Any:
 
 def _replaced(value: Any, told: Mapping[str, str], *, holds_tags: bool) -> Any:
     if isinstance(value, dict):
-        new: Any = {name: _replaced(one, told, holds_tags=name in TAG_MEMBERS) for name, one in value.items()}
+        new: Any = {
+            name: _replaced(one, told, holds_tags=name.lower() in TAG_MEMBERS) for name, one in value.items()
+        }
     elif isinstance(value, list):
         new = [_replaced(one, told, holds_tags=holds_tags) for one in value]
     elif holds_tags and isinstance(value, str):
@@ -50,6 +54,11 @@ def frame_without_tags(frame: str, told: Mapping[str, str]) -> str:
     return _IN_A_FRAME.sub(replaced, frame)
 
 
+def escapes_a_tag(column: Any) -> ColumnElement[bool]:
+    """Return the condition for frames in which a tag is written with an escape, whosever it is."""
+    return and_(column.contains("\\", autoescape=True), column.regexp_match(_ESCAPED, flags="i"))
+
+
 def names_a_tag(column: Any, tags: Iterable[str]) -> ColumnElement[bool]:
     """Return the condition for texts or JSON in which one of some tags stands as a value, in any case.
 
@@ -70,4 +79,4 @@ def _contains(column: Any, texts: Iterable[str]) -> ColumnElement[bool]:
 
 def is_a_tag(column: Any, tags: Iterable[str]) -> ColumnElement[bool]:
     """Return the condition for columns that hold one of some tags, in any case."""
-    return func.lower(column).in_([tag.lower() for tag in tags])
+    return func.lower(column).in_([func.lower(tag) for tag in tags])

@@ -10,8 +10,11 @@ from ohmstead.core.config import Settings
 COOKIE = "ohmstead_refresh"
 PATH = "/api"
 """Paths of cookies are told apart by case, those of our routes are not."""
-BROWSERS_SEND = ("sec-fetch-mode", "origin")
-"""Every browser says with what it posts from where (Fetch Metadata, RFC 6454); programs do not."""
+BROWSERS_SEND = ("sec-fetch-site", "origin")
+"""Every browser says with what it posts from where (Fetch Metadata 2.3, RFC 6454); programs do not.
+
+Not `sec-fetch-mode`: programs in Node.js send that too.
+"""
 
 RefreshCookie = Annotated[
     str | None, Cookie(alias=COOKIE, description="The refresh token of a browser, set at the sign-in.")

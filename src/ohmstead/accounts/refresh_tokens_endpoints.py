@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
 from ohmstead.accounts import access_tokens, refresh_tokens
 from ohmstead.accounts.access import Caller, Credentials
@@ -15,7 +15,7 @@ from ohmstead.accounts.sign_in_schemas import Refresh, SessionItem, Tokens
 from ohmstead.accounts.users_endpoints import RightsChanged
 from ohmstead.core.acting import Acting, signed_in
 from ohmstead.core.errors import NotFound, Unauthenticated
-from ohmstead.core.http import Now, UnitOfWork
+from ohmstead.core.http import Now, UnitOfWork, current_time
 from ohmstead.core.openapi import refuses
 
 router = APIRouter(prefix="/api/auth", tags=["Auth"])
@@ -24,7 +24,8 @@ router = APIRouter(prefix="/api/auth", tags=["Auth"])
 @router.post(
     "/refresh",
     response_model=Tokens,
-    dependencies=[limited(Subject.SIGN_IN)],
+    # First the time: whether a token comes again is told by when its request came, whoever was waited for.
+    dependencies=[Depends(current_time), limited(Subject.SIGN_IN)],
     responses={
         **refuses(401, "The refresh token is not valid any more, or was used before."),
         **refuses(429, "Too many attempts; see `Retry-After`."),

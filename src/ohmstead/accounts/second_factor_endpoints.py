@@ -1,15 +1,17 @@
 """Setting up the second factor, and taking it away again."""
 
 import io
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
 
 import segno
 from fastapi import APIRouter, Depends, Request
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts import second_factor
 from ohmstead.accounts.access import Caller
 from ohmstead.accounts.models import User
-from ohmstead.accounts.password_change import check_password
+from ohmstead.accounts.password_change import WrongPassword, check_password
 from ohmstead.accounts.second_factor import WrongCode
 from ohmstead.accounts.sign_in import load
 from ohmstead.accounts.sign_in_schemas import (
@@ -20,11 +22,14 @@ from ohmstead.accounts.sign_in_schemas import (
     RecoveryCodes,
     SecondFactorState,
 )
+from ohmstead.core.config import Settings
 from ohmstead.core.errors import Conflict
 from ohmstead.core.http import Now, UnitOfWork
 from ohmstead.core.openapi import refuses
 
 router = APIRouter(prefix="/api/auth/second-factor", tags=["Auth"])
+
+Done = TypeVar("Done")
 
 LIMITED = refuses(429, "Too many wrong codes or passwords; see `Retry-After`.")
 
@@ -52,9 +57,12 @@ async def get_second_factor(request: Request, session: UnitOfWork, principal: Ca
     "", response_model=Enrolment, responses={**LIMITED, **refuses(409, "There is one already: disable it.")}
 )
 async def set_up_second_factor(
-    request: Request, session: UnitOfWork, user: Annotated[User, Depends(proved)]
+    request: Request, session: UnitOfWork, known: Annotated[User, Depends(proved)]
 ) -> Enrolment:
     """Begin to use an authenticator app: scan the QR code with it, then confirm with a first code."""
+    user, _, _ = await load(session, known.id)  # locked: of several at once the last one counts
+    if user.password_hash != known.password_hash:
+        raise WrongPassword
     made = await second_factor.enrol(session, request.app.state.settings, user)
     code = segno.make(made.uri, error="m")
     svg = io.BytesIO()
@@ -94,9 +102,14 @@ async def make_recovery_codes(
     body: FirstCode, request: Request, principal: Caller, now: Now
 ) -> RecoveryCodes:
     """Make ten new recovery codes; the old ones are void."""
-    user = await _checked(request, principal, body.code, now)
-    async with request.app.state.database.session() as session:
-        codes = await second_factor.new_recovery_codes(session, request.app.state.settings, user)
+    settings: Settings = request.app.state.settings
+    codes = await _with_code(
+        request,
+        principal,
+        body.code,
+        now,
+        lambda session, user: second_factor.new_recovery_codes(session, settings, user),
+    )
     return RecoveryCodes(recovery_codes=codes)
 
 
@@ -104,13 +117,20 @@ async def make_recovery_codes(
 async def disable_second_factor(request: Request, principal: Caller, now: Now, body: Disabling) -> None:
     """Take the second factor away, with the password and a code (a recovery code does too)."""
     await proved(request, principal, now, body)
-    user = await _checked(request, principal, body.code, now)
-    async with request.app.state.database.session() as session:
-        await second_factor.reset_second_factor(session, user)
+    await _with_code(request, principal, body.code, now, second_factor.reset_second_factor)
 
 
-async def _checked(request: Request, principal: Caller, code: str, now: Now) -> User:
-    """Check a code of the caller's second factor and return its user; that it was tried is committed."""
+async def _with_code(
+    request: Request,
+    principal: Caller,
+    code: str,
+    now: Now,
+    then: Callable[[AsyncSession, User], Awaitable[Done]],
+) -> Done:
+    """Check a code of the caller's second factor and do with its user what it opens, as one change.
+
+    Of a wrong one it is committed that it was tried.
+    """
     state = request.app.state
     async with state.database.session() as session:
         user, _, _ = await load(session, principal.user_id)
@@ -118,6 +138,6 @@ async def _checked(request: Request, principal: Caller, code: str, now: Now) -> 
         if factor is None:
             raise Conflict("You have no second factor.", code="NoSecondFactor")
         wrong = await second_factor.check(session, state.settings, user, factor, code=code, now=now)
-    if wrong is not None:
-        raise wrong
-    return user
+        if wrong is None:
+            return await then(session, user)
+    raise wrong

@@ -20,6 +20,7 @@ from ohmstead.accounts.drivers_models import Driver
 from ohmstead.accounts.drivers_queries import LONGEST_NIC, normal_nic
 from ohmstead.accounts.emails import normalise_email
 from ohmstead.accounts.models import Backoffice, User
+from ohmstead.accounts.personal_data_standing import require_no_end
 from ohmstead.accounts.principal import Debt
 from ohmstead.accounts.refresh_tokens import Client, Opened, RefreshBy, open_session
 from ohmstead.accounts.second_factor import Challenge, WrongCode
@@ -130,7 +131,10 @@ async def _enter(
 
 
 async def load(session: AsyncSession, user_id: UUID) -> tuple[User, str | None, str | None]:
-    """Return a user that is there, locked, with the status of its business and its NIC."""
+    """Return a user that is there, locked, with the status of its business and its NIC.
+
+    Raises `Unauthenticated` for one that has gone, or whose account is over.
+    """
     query = (
         select(User, Backoffice.status, Driver.nic)
         .outerjoin(Backoffice, Backoffice.id == User.backoffice_id)
@@ -142,18 +146,23 @@ async def load(session: AsyncSession, user_id: UUID) -> tuple[User, str | None, 
     if row is None:
         raise wrong_credentials()
     user, business, nic = row
+    await require_no_end(session, user)
     return user, business, nic
 
 
 async def _tell_locked(session: AsyncSession, user: User | None, account: str, address: str) -> None:
-    """Write down that an account is locked at an address; for one that there is not with the same work."""
+    """Write down that an account is locked at an address; for one that there is not with the same work.
+
+    What was typed for that is not kept: it may be somebody's who was erased, or a password.
+    """
+    typed = {"account": account[:254].replace("\x00", "")} if user else {}
     await record(
         session,
         "user.locked_out",
         entity="user",
         entity_id=user.id if user else "unknown",
         person_id=user.id if user else NOBODY,
-        personal={"account": account[:254].replace("\x00", ""), "address": address},
+        personal={**typed, "address": address},
         backoffice_id=user.backoffice_id if user else None,
     )
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.audit import record_row, state
@@ -22,6 +22,7 @@ from ohmstead.accounts.email_change import set_email
 from ohmstead.accounts.invites import invite
 from ohmstead.accounts.models import BUSINESS_ROLES, Backoffice, BackofficeStatus, Role, User, UserStatus
 from ohmstead.accounts.new_users import add_user
+from ohmstead.accounts.oidc_models import Identity
 from ohmstead.accounts.personal_data_standing import require_not_erased
 from ohmstead.accounts.principal import Principal
 from ohmstead.accounts.refresh_tokens import end_sessions
@@ -107,8 +108,9 @@ async def change_user(
     """Change the named members of a user, and nothing else; `reason` goes into the audit trail.
 
     Another address holds at once: the old one is told, the user is signed out, and a driver is mailed a link
-    to verify it. Raises `NotFound` for a user that the caller does not see, `Forbidden`, `Invalid`, and
-    `Conflict` for an address that has an account and for what would lock the caller or everybody out.
+    to verify it. One's own is not changed here. Raises `NotFound` for a user that the caller does not see,
+    `Forbidden`, `Invalid`, and `Conflict` for an address that has an account and for what would lock the
+    caller or everybody out.
     """
     if {"role", "status"} & changes.keys():  # one after the other: two could take each other's role at once
         await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("accounts:roles", 0))))
@@ -137,8 +139,7 @@ async def change_user(
     if user.status != before["status"] and user.role != Role.EV_OWNER:
         await end_sessions(session, user.id)
     if email != user.email:
-        keep = principal.session_id if user.id == principal.user_id else None
-        await set_email(session, settings, user, email, keep=keep, now=now)
+        await set_email(session, settings, user, email, keep=None, now=now)
         if user.role == Role.EV_OWNER:
             await send_verification(session, settings, user, now)
     # A driver belongs to no business: who reads of it is the one that did it.
@@ -152,17 +153,28 @@ async def remove_second_factor(
 ) -> bool:
     """Take the second factor of a user away, who has lost it; False when there was none.
 
-    Raises `NotFound`, and `Forbidden` for one that is not below the caller, drivers too.
+    Raises `NotFound`, and `Forbidden` for one that is not below the caller, drivers too, and for the own one.
     """
     user = await find_user(session, principal, user_id, locked=True)
     _require_below(principal, user)
+    if user.id == principal.user_id:
+        raise Forbidden(
+            "Your own second factor is taken away with your password and a code (a recovery code does too):"
+            " POST /api/auth/second-factor/disable."
+        )
     return await reset_second_factor(session, user, reason=reason)
 
 
 async def require_another_admin(session: AsyncSession, user_id: UUID) -> None:
-    """Raise `Conflict` when nobody but this user is an active SystemAdmin."""
+    """Raise `Conflict` when nobody but this user is a SystemAdmin who can sign in.
+
+    One who was invited and has not chosen a password yet cannot, unless it signs in elsewhere.
+    """
     others = select(User.id).where(
-        User.role == Role.SYSTEM_ADMIN, User.status == UserStatus.ACTIVE, User.id != user_id
+        User.role == Role.SYSTEM_ADMIN,
+        User.status == UserStatus.ACTIVE,
+        User.id != user_id,
+        or_(User.password_hash.is_not(None), exists().where(Identity.user_id == User.id)),
     )
     if (await session.execute(others.limit(1))).first() is None:
         raise Conflict(
@@ -180,6 +192,11 @@ def _require_allowed(principal: Principal, user: User, changes: Mapping[str, Any
         raise Conflict("You cannot deactivate yourself. Let another SystemAdmin do it.")
     if user.id == principal.user_id and changes.get("role", user.role) != user.role:
         raise Conflict("You cannot change your own role. Let another SystemAdmin do it.")
+    if user.id == principal.user_id and changes.get("email", user.email) != user.email:
+        raise Invalid(
+            "Your own address is changed with your password, by a link that is mailed: POST /api/auth/email.",
+            fields={"email": "is changed by POST /api/auth/email"},
+        )
     if principal.role is Role.SYSTEM_ADMIN:
         return
     if user.role == Role.EV_OWNER:

@@ -12,7 +12,7 @@ from ohmstead.accounts.access import Caller
 from ohmstead.accounts.audit_endpoints import ORDER as TRAIL
 from ohmstead.accounts.audit_endpoints import AuditEntryOut, readable
 from ohmstead.accounts.id_tags_schemas import IdTagItem
-from ohmstead.accounts.limits import Subject, limited_caller
+from ohmstead.accounts.limits import Subject, limited_caller, take
 from ohmstead.accounts.models import Role, UserStatus
 from ohmstead.accounts.users_schemas import (
     SecondFactorGone,
@@ -93,7 +93,10 @@ async def get_user(session: UnitOfWork, principal: Caller, user_id: UserId) -> U
 @router.put(
     "/{user_id}",
     response_model=UserItem,
-    responses=refuses(409, "The address is taken. Nobody locks itself out, nor the last SystemAdmin."),
+    responses={
+        **refuses(409, "The address is taken. Nobody locks itself out, nor the last SystemAdmin."),
+        **refuses(429, "Addresses were changed, and people invited, too often; see `Retry-After`."),
+    },
 )
 async def change_user(
     *,
@@ -112,6 +115,8 @@ async def change_user(
     """
     settings, changes = request.app.state.settings, body.model_dump(exclude_unset=True)
     reason = changes.pop("reason", None)
+    if "email" in changes:  # mails go out: to whoever has the old address, and to a driver
+        await take(request, Subject.INVITATION, str(principal.user_id))
     done = await service.change_user(session, settings, principal, user_id, changes, reason=reason, now=now)
     if done.rights:
         changed.add(user_id)

@@ -52,7 +52,8 @@ class UserChange(Schema):
     phone: Phone | None = None
     email: Email | None = Field(
         None,
-        description="Holds at once, and is not verified; the old address is told, and the user signed out.",
+        description="Holds at once, and is not verified; the old address is told, and the user signed out."
+        " One's own is changed by `POST /api/auth/email`.",
     )
     role: Role | None = Field(None, description="None above your own.")
     backoffice_id: UUID | None = Field(

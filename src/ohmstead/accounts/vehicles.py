@@ -12,6 +12,7 @@ from ohmstead.accounts.audit import record_row, state
 from ohmstead.accounts.constraints import refusing
 from ohmstead.accounts.drivers_models import Vehicle
 from ohmstead.accounts.models import User
+from ohmstead.accounts.personal_data_standing import require_not_erased
 from ohmstead.core.errors import Conflict, NotFound
 
 AT_MOST = 20
@@ -29,7 +30,8 @@ async def add_vehicle(
 ) -> Vehicle:
     """Add a vehicle. Raises `Conflict` when the driver has one with this plate, or too many."""
     # Held until the commit, so that two at once count each other.
-    await session.execute(select(User.id).where(User.id == driver.id).with_for_update())
+    await session.refresh(driver, with_for_update=True)
+    await require_not_erased(session, driver)
     count = await session.scalar(select(func.count()).where(Vehicle.driver_id == driver.id))
     if (count or 0) >= AT_MOST:
         raise Conflict(f"There are {AT_MOST} vehicles. Remove one first.", code="TooManyVehicles")

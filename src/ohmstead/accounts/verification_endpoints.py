@@ -15,7 +15,11 @@ router = APIRouter(prefix="/api/auth/verify-email", tags=["Auth"])
 @router.post(
     "",
     response_model=Address,
-    responses=refuses(410, "The link was used, has expired, or is not valid any more."),
+    dependencies=[limited(Subject.SIGN_IN)],
+    responses={
+        **refuses(410, "The link was used, has expired, or is not valid any more."),
+        **refuses(429, "Asked for too often from this address; see `Retry-After`."),
+    },
 )
 async def verify_email(body: VerifyEmail, request: Request, session: UnitOfWork, now: Now) -> Address:
     """Verify an address by what stands at the end of the mailed link, which is used up by that."""

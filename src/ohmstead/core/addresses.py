@@ -1,6 +1,10 @@
-"""Addresses that people type: told as wrong in words where libraries would raise whatever they do."""
+"""Addresses that people type: told as wrong in words where libraries would raise whatever they do.
+
+And those that clients have, each in one spelling.
+"""
 
 import re
+from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 import psycopg
@@ -53,3 +57,29 @@ def redis_url(text: str) -> str:
     if not (_REDIS.match(text) and is_url(text)):
         raise ValueError("must be a Redis address such as redis://localhost:6379/0")
     return text
+
+
+def plain_address(text: str) -> str:
+    """Return an address of IPv4 as such where it is written within IPv6 (`::ffff:192.0.2.1`, RFC 4291 2.5.5).
+
+    A socket for both kinds, here or at a proxy, writes it so: to limits all of IPv4 would be one network, and
+    no setting that names networks would hold. Any other text stays.
+    """
+    if ":" not in text:
+        return text
+    try:
+        known = ip_address(text)
+    except ValueError:
+        return text
+    within = known.ipv4_mapped if isinstance(known, IPv6Address) else None
+    return text if within is None else str(within)
+
+
+def forwarded_address(text: str) -> str:
+    """Return the address in an entry of `X-Forwarded-For`: some proxies write a port behind it."""
+    told = text.strip()
+    if told.startswith("["):
+        told = told[1:].partition("]")[0]
+    elif told.count(":") == 1:
+        told = told.partition(":")[0]
+    return plain_address(told)

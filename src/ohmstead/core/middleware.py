@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ohmstead.core import metrics
 from ohmstead.core.acting import begin_request
+from ohmstead.core.addresses import plain_address
 from ohmstead.core.families import in_one_form
 from ohmstead.core.http import crash_response, error_response
 from ohmstead.core.logging import request_scope
@@ -43,7 +44,8 @@ class RequestScope:
 
     Paths: the resource names of the booking family count in any case (`/api/Auth/login`), a slash at the
     end of a path means nothing, and `%2F` and `%25` within a path parameter stay so (an identity may hold
-    a slash, an id tag a percent sign): whoever takes such a parameter decodes it, once.
+    a slash, an id tag a percent sign): whoever takes such a parameter decodes it, once. The address of the
+    client is in one spelling too.
 
     `https` tells whether people reach this server by https. It is the outermost of ours: `OutsideAnswers` and
     what says who may read an answer (see `core.cors`) are within.
@@ -191,3 +193,6 @@ def _normalise(scope: Scope) -> None:
     if KEPT.search(raw):
         scope["path"] = unquote(KEPT.sub(r"%252\1", raw))
     scope["path"] = in_one_form(scope["path"])
+    if scope.get("client"):  # as a trusted proxy has told it
+        host, port = scope["client"]
+        scope["client"] = (plain_address(host), port)

@@ -1,13 +1,23 @@
 """Times that come in: aware UTC from here on."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Query
-from pydantic import AfterValidator, AwareDatetime
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
 from ohmstead.core.errors import Invalid
+
+BEGINS_WITH_A_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def as_text(value: Any) -> Any:
+    """Refuse what is no RFC 3339 time: a bare number, such as a year, would be read as seconds since 1970."""
+    if isinstance(value, datetime) or (isinstance(value, str) and BEGINS_WITH_A_DATE.match(value)):
+        return value
+    raise ValueError("must be a time such as 2026-05-04T12:00:00Z")
 
 
 def in_utc(moment: datetime) -> datetime:
@@ -20,10 +30,10 @@ def in_utc(moment: datetime) -> datetime:
         raise ValueError("lies outside of the years 1 to 9999") from None
 
 
-MomentIn = Annotated[AwareDatetime, AfterValidator(in_utc)]
+MomentIn = Annotated[AwareDatetime, BeforeValidator(as_text), AfterValidator(in_utc)]
 """A time in a body, with its offset; without one nobody knows what it means."""
 
-TimeFilter = Annotated[datetime, AfterValidator(in_utc)]
+TimeFilter = Annotated[datetime, BeforeValidator(as_text), AfterValidator(in_utc)]
 """A time in a query string; one without a zone is taken as UTC."""
 
 

@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 from websockets.datastructures import Headers
 
 from ohmstead.accounts.passwords import secret_hash
+from ohmstead.core.addresses import forwarded_address, plain_address
 from ohmstead.core.config import Network
 from ohmstead.gateway.lookup import Known
 from ohmstead.gateway.paths import PATH, SUBPROTOCOLS
@@ -60,10 +61,11 @@ def identity_of(raw_path: str) -> str:
 def client_address(peer: str | None, headers: Headers, trusted: Iterable[Network]) -> str | None:
     """Return who really connects: behind trusted proxies, the last address that none of them added."""
     networks = tuple(trusted)
-    address = peer
+    address = None if peer is None else plain_address(peer)
     if address is None or not _within(address, networks):
         return address
-    hops = [hop.strip() for value in headers.get_all("X-Forwarded-For") for hop in value.split(",")]
+    told = [hop for value in headers.get_all("X-Forwarded-For") for hop in value.split(",")]
+    hops = [forwarded_address(hop) for hop in told]
     for hop in reversed([hop for hop in hops if hop]):
         address = hop
         if not _within(hop, networks):
@@ -75,7 +77,7 @@ def is_secure(direct: bool, peer: str | None, headers: Headers, trusted: Iterabl
     """Tell whether the charger's side is TLS: here, or at a proxy that we trust to say so."""
     if direct:
         return True
-    if peer is None or not _within(peer, tuple(trusted)):
+    if peer is None or not _within(plain_address(peer), tuple(trusted)):
         return False
     return any(value.strip().lower() in {"https", "wss"} for value in headers.get_all("X-Forwarded-Proto"))
 

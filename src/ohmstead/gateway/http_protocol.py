@@ -7,6 +7,7 @@ from typing import Any
 from httptools import HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from ohmstead.core.addresses import plain_address
 from ohmstead.gateway.protocol import ChargerProtocol
 
 REQUEST_SECONDS = 10.0
@@ -22,6 +23,8 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Begin to wait for a request."""
         super().connection_made(transport)
+        if self.client is not None:
+            self.client = (plain_address(self.client[0]), self.client[1])
         self._expect_request()
 
     def on_message_begin(self) -> None:

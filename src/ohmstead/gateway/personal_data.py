@@ -22,7 +22,7 @@ from ohmstead.accounts.personal_data import (
     Sheet,
     columns_of,
 )
-from ohmstead.accounts.personal_data_tags import frame_without_tags, names_a_tag
+from ohmstead.accounts.personal_data_tags import escapes_a_tag, frame_without_tags, names_a_tag
 from ohmstead.charging.models import Session
 from ohmstead.charging.personal_data import told_of
 from ohmstead.core.clock import Clock
@@ -94,7 +94,12 @@ def _candidates(person: Person, day: datetime, last: Key | None) -> Query:
         .where(
             Message.received_at >= day,
             Message.received_at < day + DAY,
-            or_(names_a_tag(Message.request, person.tags), names_a_tag(Message.response, person.tags)),
+            or_(
+                names_a_tag(Message.request, person.tags),
+                names_a_tag(Message.response, person.tags),
+                escapes_a_tag(Message.request),
+                escapes_a_tag(Message.response),
+            ),
         )
     )
     if last is not None:

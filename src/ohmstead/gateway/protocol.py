@@ -48,6 +48,7 @@ class ChargerProtocol(WebSocketsSansIOProtocol):
     awaiting_pong = False
     why = ""
     _tick: asyncio.TimerHandle | None = None
+    _ping_due = 0.0
     _rest = b""
     _fragmented = False
     _by_library = False
@@ -154,12 +155,20 @@ class ChargerProtocol(WebSocketsSansIOProtocol):
         handle = self.transport.get_extra_info("socket")
         if handle is not None and hasattr(socket, "TCP_USER_TIMEOUT") and handle.family != socket.AF_UNIX:
             handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(2000 * ping_seconds))
-        self._tick = self.loop.call_later(ping_seconds, self._ping)
+        self._ping_in(ping_seconds)
+
+    def _ping_in(self, seconds: float) -> None:
+        self._ping_due = time.monotonic() + seconds
+        self._tick = self.loop.call_later(seconds, self._ping)
 
     def _ping(self) -> None:
         """Look for life once an interval: a charger that died is found within two of them."""
         self._tick = None
         if self.close_sent or self.transport.is_closing():
+            return
+        if time.monotonic() - self._ping_due > self.ping_seconds / 2:
+            # This process stood still: what chargers have sent meanwhile has come, and is not read yet.
+            self._ping_in(self.ping_seconds / 2)
             return
         if self._stuck and not self.writable.is_set():
             self.fail("it does not read what it is sent")
@@ -177,7 +186,7 @@ class ChargerProtocol(WebSocketsSansIOProtocol):
             self.awaiting_pong = True
             self.conn.send_ping(b"ohm")
             self.transport.write(b"".join(self.conn.data_to_send()))
-        self._tick = self.loop.call_later(self.ping_seconds, self._ping)
+        self._ping_in(self.ping_seconds)
 
     async def send(self, message: ASGISendEvent) -> None:
         """Send for the application. A peer that does not even read its close is cut off."""

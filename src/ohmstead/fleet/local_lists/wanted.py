@@ -11,7 +11,8 @@ from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts.authorization import STATUS
-from ohmstead.accounts.models import Token, TokenStatus, User
+from ohmstead.accounts.models import Token, TokenStatus, User, UserStatus
+from ohmstead.accounts.personal_data_standing import being_erased
 from ohmstead.fleet.local_lists.entries import Entries, KnownTag, Which, digest, fold, wanted_entries
 from ohmstead.fleet.local_lists.models import LocalListRule
 
@@ -105,7 +106,10 @@ async def wanted_of(session: AsyncSession, charger: Placed, now: datetime) -> Wa
 
 
 async def _tags_of(session: AsyncSession, businesses: set[UUID]) -> dict[UUID, list[KnownTag]]:
-    """Return the tags that work at the chargers of some businesses: their own, and those for everywhere."""
+    """Return the tags that work at the chargers of some businesses: their own, and those for everywhere.
+
+    Without the cards of who is being erased: chargers are to forget them.
+    """
     query = select(
         Token.backoffice_id,
         Token.id_tag,
@@ -115,7 +119,8 @@ async def _tags_of(session: AsyncSession, businesses: set[UUID]) -> dict[UUID, l
         Token.owner,
     )
     query = query.outerjoin(User, User.id == Token.driver_id).where(
-        or_(Token.backoffice_id.in_(businesses), Token.backoffice_id.is_(None))
+        or_(Token.backoffice_id.in_(businesses), Token.backoffice_id.is_(None)),
+        or_(User.id.is_(None), User.status == UserStatus.ACTIVE, ~being_erased(User.id)),
     )
     own: dict[UUID, list[KnownTag]] = defaultdict(list)
     everywhere: list[KnownTag] = []

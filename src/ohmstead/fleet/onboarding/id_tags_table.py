@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.accounts import id_tags, id_tags_queries
@@ -40,6 +40,7 @@ async def _plan(means: Means, line: Line) -> Plan:
             func.lower(Token.id_tag) == func.lower(text),
             Token.backoffice_id.is_not_distinct_from(business.id),
             id_tags_queries.visible_to(means.principal),
+            Token.driver_id.is_(None),
         )
         query = select(func.lower(text), there.scalar_subquery())
         lowered, known = (await means.session.execute(query)).one()
@@ -68,7 +69,9 @@ async def _write(
 async def _rows(
     session: AsyncSession, principal: Principal, after: str | None
 ) -> Sequence[Mapping[str, Any]]:
-    query = select(Token).where(id_tags_queries.visible_to(principal)).order_by(Token.id)
+    # Not the cards of drivers: what is set of one by a table would be what staff holds against it.
+    own = and_(id_tags_queries.visible_to(principal), Token.driver_id.is_(None))
+    query = select(Token).where(own).order_by(Token.id)
     if after is not None:
         query = query.where(Token.id > UUID(after))
     rows = (await session.scalars(query.limit(500))).all()
