@@ -1,6 +1,7 @@
 """Who serves a database: one process alone, or several that share it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import UUID, uuid4
@@ -234,6 +235,77 @@ class TestSignsOfLife:
         await ask(url, "UPDATE core_process SET seen_at = now() WHERE id = %s", two.id)
         await asyncio.sleep(LEASE / 2)
         assert told == []
+
+    async def test_one_that_stood_still_judges_nobody_until_a_lease_later(self, make: Any) -> None:
+        """As all do whose machine was halted: whoever goes on first finds the others silent."""
+        told: list[Sequence[UUID]] = []
+        one, other = make(shares=True), uuid4()
+        one.on_dead = told.append
+        one._judge([])
+        time.sleep(2 * LEASE)  # noqa: ASYNC251 # the whole process stands still
+        one._judge([other])
+        assert told == []
+
+        async def judged() -> bool:
+            one._judge([other])
+            return bool(told)
+
+        await until(judged)
+
+    async def test_a_fault_of_ours_does_not_end_the_signs_of_life(self, make: Any, url: str) -> None:
+        stumbled: list[bool] = []
+
+        def stumble() -> None:
+            stumbled.append(True)
+            raise LookupError("a fault of ours")
+
+        one = make(shares=True)
+        one.on_forgotten = stumble
+        await one.join()
+        await one.started()
+        await ask(url, "DELETE FROM core_process")
+
+        async def seen_after() -> bool:
+            query = "SELECT 1 FROM core_process WHERE seen_at > started_at"
+            return bool(stumbled) and bool(await ask(url, query))
+
+        await until(seen_after)
+
+    async def test_a_database_that_hangs_when_it_is_back_is_left_and_the_lock_is_not_forgotten(
+        self, make: Any, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        left: list[str] = []
+        come_back = Processes._come_back
+
+        async def note(self: Processes) -> None:
+            try:
+                await come_back(self)
+            except psycopg.Error as error:
+                left.append(str(error))
+                raise
+
+        monkeypatch.setattr(processes, "BEAT_TIMEOUT", 1.0)
+        monkeypatch.setattr(processes, "OPTIONS", "-c timezone=UTC -c statement_timeout=0")
+        monkeypatch.setattr(Processes, "_come_back", note)
+        one = make(shares=False)
+        await one.join()
+        await one.started()
+        backend = one._backend
+        with monkeypatch.context() as hung:
+            hung.setattr(processes, "END_OWN", b"SELECT pg_sleep(1000), %(lock)s::int, %(backend)s::int")
+            await ask(url, "SELECT pg_terminate_backend(%s)", backend)
+
+            async def gave_up() -> bool:
+                return bool(left)
+
+            await until(gave_up)
+            assert one._backend == backend, "whose lock has to be ended"
+        [(before,)] = await ask(url, "SELECT clock_timestamp()")
+
+        async def seen() -> bool:
+            return await ask(url, "SELECT id FROM core_process WHERE seen_at > %s", before) == [(one.id,)]
+
+        await until(seen)
 
     async def test_a_database_that_refuses_a_beat_is_asked_again_until_it_takes_one(
         self, make: Any, url: str, monkeypatch: pytest.MonkeyPatch

@@ -143,6 +143,57 @@ async def test_redis_may_be_lost_under_load(duo: Duo) -> None:
         await prove(duo.url, duo.ledger)
 
 
+async def test_a_server_that_stood_still_finds_what_it_still_has_and_what_it_has_lost(duo: Duo) -> None:
+    """Longer than the others wait: they have taken it for dead, and one of its chargers has come to them."""
+    stays, moves = [(await duo.world.charger(connectors=0)).id for _ in range(2)]
+
+    async def online(*expected: str) -> None:
+        async def said() -> bool:
+            return await duo.online(stays, moves) == set(expected)
+
+        await until(said)
+
+    async with (
+        charger(duo.a.ocpp, stays) as staying,
+        charger(duo.a.ocpp, moves) as moving,
+        duo.api(duo.b) as api,
+    ):
+        for raw in (staying, moving):
+            await raw.boot()
+        await online(stays, moves)
+        os.kill(duo.a.pid, signal.SIGSTOP)
+        try:
+            await online()
+            new = await RawCharger.connect(duo.b.ocpp, moves)
+            await new.boot()
+            await online(moves)
+            refused = await api.command(stays, "ClearCache")
+            assert (refused.status_code, refused.json()["error"]) == (409, "ChargerOffline")
+            assert "not known" not in refused.json().get("detail", ""), "it was surely not sent"
+        finally:
+            os.kill(duo.a.pid, signal.SIGCONT)
+        assert (await moving.closed())[0] == 4000
+        await online(stays, moves)
+        await duo.is_ready(duo.a, "ready")
+        for identity, raw in ((stays, staying), (moves, new)):
+            assert raw.calls.empty()
+            await raw.result("Heartbeat")
+
+            async def accepted(identity: str = identity, raw: RawCharger = raw) -> bool:
+                asked = asyncio.create_task(api.command(identity, "ClearCache"))
+                calling = asyncio.create_task(raw.next_call())
+                await asyncio.wait({asked, calling}, return_when=asyncio.FIRST_COMPLETED)
+                if calling.done():
+                    await raw.answer(calling.result(), {"status": "Accepted"})
+                await end(calling)
+                return (await asked).status_code == 200
+
+            await until(accepted)
+        await new.vanish()
+        await online(stays)
+    await online()
+
+
 async def test_a_server_without_redis_is_refused_and_changes_nothing(duo: Duo) -> None:
     known = (await duo.world.charger(connectors=0)).id
     settings = {

@@ -18,6 +18,7 @@ from tests.world import World
 
 from ohmstead.core.db import Database, raw_connection
 from ohmstead.core.facts import write_facts
+from ohmstead.core.processes import CoreProcess
 from ohmstead.gateway import presence
 from ohmstead.gateway.models import Connection
 from ohmstead.stations.models import Charger
@@ -60,8 +61,12 @@ class TestSeen:
             assert found is online, order
 
 
-async def connect(database: Database, row: Charger, process_id: UUID) -> Connection:
-    connection = Connection(id=uuid4(), charger_id=row.id, opened_at=NOW, process_id=process_id)
+async def connect(
+    database: Database, row: Charger, process_id: UUID, *, closed_at: datetime | None = None
+) -> Connection:
+    connection = Connection(
+        id=uuid4(), charger_id=row.id, opened_at=NOW, process_id=process_id, closed_at=closed_at
+    )
     async with database.session() as session:
         session.add(connection)
     return connection
@@ -138,6 +143,46 @@ class TestTheDead:
             await until(waits)
         assert await burying == [row.id]
         assert await online(database, row) == [True]
+
+    async def test_how_a_connection_ended_holds_though_its_process_was_taken_for_dead(
+        self, db: Database, world: World
+    ) -> None:
+        """In whatever order it arrives: that it is open after all, and how it ended then."""
+        for order in permutations([(), (("closed_at", second(70)), ("close_reason", "lost"))]):
+            row = await world.charger(connectors=0)
+            dead = uuid4()
+            known = await connect(db, row, dead)
+            await forget(db, dead)
+            async with db.session() as session:
+                connection = await raw_connection(session)
+                for ended in order:
+                    told = {"id": str(known.id), "charger_id": row.id, "opened_at": NOW, **dict(ended)}
+                    told |= {"security_profile": 0, "process_id": str(dead)}
+                    await write_facts(connection, presence.CONNECTION, [told])
+                stored = await session.get(Connection, known.id, populate_existing=True)
+                assert stored is not None
+                assert (stored.closed_at, stored.close_reason) == (second(70), "lost"), order
+
+
+class TestTheLeft:
+    async def test_chargers_without_a_connection_are_offline_unless_the_last_one_has_just_ended(
+        self, db: Database, world: World
+    ) -> None:
+        living = uuid4()
+        left, just_left, stays, unheard = [
+            await world.charger(connectors=0, online=True, presence_at=NOW) for _ in range(4)
+        ]
+        for row, closed_at in ((left, second(10)), (just_left, second(40)), (stays, None)):
+            await connect(db, row, living, closed_at=closed_at)
+        await connect(db, unheard, uuid4())  # of a process that is not known any more
+        async with db.session() as session:
+            session.add(CoreProcess(id=living, host="here", pid=1, shares=True, lease_seconds=30))
+        async with db.session() as session:
+            told = await presence.forget_the_left(session, second(60), second(30))
+        assert sorted(told) == sorted([left.id, unheard.id])
+        assert await online(db, left, just_left, stays, unheard) == [False, True, True, False]
+        async with db.session() as session:
+            assert await presence.forget_the_left(session, second(61), second(31)) == []
 
 
 class TestProcesses:

@@ -90,9 +90,9 @@ class TestTakeOver:
             redis.start()
         try:
             assert all([await redis.ready(10) for redis in processes])
-            older.claim("shared", "old", datetime.now(UTC), lambda _: None)
+            older.claim("shared", "old", datetime.now(UTC))
             await processes[0].ask("PING")
-            later.claim("shared", "new", datetime.now(UTC), lambda _: None)
+            later.claim("shared", "new", datetime.now(UTC))
             await until(heard)
             assert taken == [("shared", "old")]
             later.release("shared", "new")

@@ -48,5 +48,9 @@ class PostgresWatch:
             except (StartupError, OSError) as error:
                 wait = min(2 * wait, RETRY_AT_MOST)
                 logger.error("postgres.not_started", why=str(error), again_in_seconds=wait)
+            except Exception:
+                # Whatever it was, a fault of ours too: nobody else would ever start the server again.
+                wait = min(2 * wait, RETRY_AT_MOST)
+                logger.exception("postgres.watch_failed", again_in_seconds=wait)
             else:
                 wait = self._every

@@ -115,6 +115,7 @@ class Processes:
         self._backend = 0
         self._task: asyncio.Task[None] | None = None
         self._steady_since: float | None = None
+        self._beat_at = 0.0
         self._alone = False
 
     @property
@@ -137,6 +138,7 @@ class Processes:
         """
         try:
             connection = await self._connect()
+            self._backend = connection.info.backend_pid
             await self._await_turn(connection)
             deadline = time.monotonic() + WAIT_SECONDS
             while not await self._lock(connection):
@@ -231,6 +233,10 @@ class Processes:
                     return
             except AWAY as error:
                 await self._missed(_words(error))
+            except Exception as error:
+                # A fault of ours must not end the signs of life: the living would be buried.
+                logger.exception("processes.failed")
+                await self._missed(_words(error))
             else:
                 await asyncio.sleep(self.lease_seconds / 3)
                 continue
@@ -254,8 +260,9 @@ class Processes:
     def _judge(self, dead: list[UUID]) -> None:
         """Tell of the dead, unless this process was itself away: the others may just be coming back."""
         now = time.monotonic()
-        if self._steady_since is None:
-            self._steady_since = now
+        if self._steady_since is None or now - self._beat_at > self.lease_seconds:
+            self._steady_since = now  # it was away from the database, or stood still
+        self._beat_at = now
         if dead and self.shares and now - self._steady_since >= self.lease_seconds:
             self.on_dead(dead)
 
@@ -277,20 +284,24 @@ class Processes:
             keepalives_count=3,
             options=OPTIONS,
         )
-        self._connection, self._backend = connection, connection.info.backend_pid
+        self._connection = connection
         return connection
 
     async def _come_back(self) -> None:
         """Connect again and take the lock. Raises `_Taken` when somebody else has it."""
-        before = self._backend
         connection = await self._connect()
-        # PostgreSQL may not know yet that the old connection is gone, which would shut us out ourselves.
-        await connection.execute(END_OWN, {"lock": SERVING, "backend": before})
         kind = b"_shared" if self.shares else b""
-        if not await _true(connection, b"SELECT pg_try_advisory_lock" + kind + b"(%s)", SERVING):
+        alarm = asyncio.get_running_loop().call_later(BEAT_TIMEOUT, cut, connection)
+        try:
+            # PostgreSQL may not know yet that the old connection is gone, which would shut us out ourselves.
+            await connection.execute(END_OWN, {"lock": SERVING, "backend": self._backend})
+            locked = await _true(connection, b"SELECT pg_try_advisory_lock" + kind + b"(%s)", SERVING)
+        finally:
+            alarm.cancel()
+        if not locked:
             await self._disconnect()
-            self._backend = before
             raise _Taken
+        self._backend = connection.info.backend_pid
         logger.info("processes.sign_of_life_again")
 
     async def _disconnect(self) -> None:

@@ -69,6 +69,7 @@ class Redis:
         self._heard = 0.0
         self._connected = False
         self._task: asyncio.Task[None] | None = None
+        self._working: list[asyncio.Task[None]] = []
         self._connections: tuple[Any, ...] = ()
         self.away_since: float | None = time.monotonic()
         self.why = "not connected yet"
@@ -94,7 +95,10 @@ class Redis:
                 logger.debug("redis.gone_before_the_end")
         await end(self._task)
         self._task = None
-        await _close(*self._connections)  # it may have been ended in the midst of closing them
+        # It may have been ended in the midst of doing this itself.
+        await end(*self._working)
+        self._fail_all()
+        await _close(*self._connections)
 
     async def ready(self, seconds: float) -> bool:
         """Wait until it is connected, at most so long; tells whether it is."""
@@ -173,22 +177,21 @@ class Redis:
             redis = self._client()  # a new one each time: whatever was wrong with the old one is gone
             pubsub = redis.pubsub()
             self._connections = (pubsub, redis)
-            working: list[asyncio.Task[None]] = []
             try:
                 await self._subscribe(redis, pubsub)
                 self._back()
                 # No TaskGroup: one hides that this is cancelled when a connection fails at that moment.
-                working = [
+                self._working = [
                     asyncio.create_task(work)
                     for work in (self._listen(pubsub), self._flush(redis), self._echo())
                 ]
-                for task in (await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED))[0]:
+                for task in (await asyncio.wait(self._working, return_when=asyncio.FIRST_COMPLETED))[0]:
                     task.result()
             except Exception as error:  # noqa: BLE001
                 # Whatever it was, a fault of ours or of the network: this must come back.
                 self._lost(error)
             finally:
-                await end(*working)
+                await end(*self._working)
                 self._fail_all()
                 await _close(pubsub, redis)
             await asyncio.sleep(RETRY_SECONDS)
@@ -291,7 +294,8 @@ async def _close(*connections: Any) -> None:
     for connection in connections:
         try:
             await connection.aclose()
-        except AWAY as error:
+        except Exception as error:  # noqa: BLE001
+            # Event loops and drivers have more ways to fail at a connection that is broken: it is gone.
             logger.debug("redis.close_failed", why=_reason(error))
 
 

@@ -1,8 +1,10 @@
 """Who is connected to this process: which socket serves a charger, and what is written and told of it."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from ohmstead.core import metrics
 from ohmstead.core.facts import Row
@@ -10,6 +12,7 @@ from ohmstead.fleet.arrivals import connected
 from ohmstead.gateway import presence
 from ohmstead.gateway.connection import ChargerConnection
 from ohmstead.gateway.handshake import Refused
+from ohmstead.gateway.lookup import let_in_by
 from ohmstead.gateway.waiting import Waiting
 from ohmstead.gateway.writer import DatabaseAway, Entry, Fact
 
@@ -34,6 +37,7 @@ class Attendance:
         self.waiting = Waiting()
         self._news = presence.News()
         self._publishing = False
+        self._doubted: set[str] = set()
         gateway.links.on_disconnect(self.waiting.close)
         gateway.links.on_end(self.served)
 
@@ -57,21 +61,27 @@ class Attendance:
         metrics.CONNECTIONS.set(len(self._sockets))
         self._writer.submit(Entry([(presence.CONNECTION, connection.opened)], nothing))
 
-    def take_over(self, connection: ChargerConnection, *, alerted: bool = False) -> None:
-        """Make this socket the charger's own, in place of an older one that is still open."""
+    def take_over(self, connection: ChargerConnection, *, ended: bool = False) -> None:
+        """Make this socket the charger's own, in place of an older one that is still open.
+
+        `ended` says that the older one, at another process, is open no more: that was told to who watches.
+        """
         charger = connection.charger
         self.waiting.remove(connection)
         before = self._links.attach(charger.id, connection)
         connection.attached = True
         connection.since = max(self._clock.now(), connection.since + MICROSECOND)
-        news = before is None and not connection.elsewhere
+        news = before is None and (ended or not connection.elsewhere or not connection.seen_online)
+        unread = before is None and connection.elsewhere
         if isinstance(before, ChargerConnection):
             # What the old socket knows is newer than what was read when this one was opened.
             connection.sessions, connection.told = before.sessions, before.told
             connection.since = max(connection.since, before.since + MICROSECOND)
+            unread = before.unread
             before.replaced()
-        elif connection.elsewhere:
+        if unread:
             # What another process wrote since then is newer as well: it is read before the first message.
+            connection.unread = True
             connection.hold()
             self._gateway.spawn(self._read_again(connection))
         if self._gateway.neighbours is not None:
@@ -80,7 +90,7 @@ class Attendance:
         def written(error: Exception | None) -> None:
             if error is None and news and connection.attached:
                 self._tell(connection, online=True)
-            if alerted:
+            if connection.alerted:
                 self._news.back.append(charger.id)
                 self._publish_soon()
             if connection.awaited:
@@ -140,12 +150,18 @@ class Attendance:
     # --- the other processes
 
     def give_up(self, connection: ChargerConnection) -> None:
-        """End a socket whose charger has come back at another process."""
+        """End a socket whose charger has come back at another process; those that wait here wait for that."""
         self._links.detach(connection.charger.id, connection)
+        self.waiting.now_elsewhere(connection.charger.id)
         connection.replaced()
 
-    def dated(self, connection: ChargerConnection, since: datetime) -> None:
-        """Take since when a socket is its charger's own, where other processes had a say in it."""
+    def dated(self, connection: ChargerConnection, since: datetime, *, moved: bool) -> None:
+        """Take since when a socket is its charger's own, where other processes had a say in it.
+
+        One of them served it until that moment, if it has `moved`: perhaps after it was read here.
+        """
+        if moved:
+            self.trust_nothing([connection])
         if connection.attached and since > connection.since:
             connection.since = since
             seen = _seen(connection, self._clock.now(), online=True)
@@ -155,7 +171,44 @@ class Attendance:
         """Serve a silent socket of a charger whose other socket, at another process, has ended."""
         second = self.waiting.newest(charger_id)
         if second is not None and self._links.get(charger_id) is None and not self._gateway.draining:
-            self.take_over(second)
+            self.take_over(second, ended=True)
+
+    def contradict(self, charger_id: str) -> None:
+        """Say that a charger is here, when another process has told that it is gone."""
+        connection = self._links.get(charger_id)
+        if isinstance(connection, ChargerConnection) and connection.attached:
+            self._tell(connection, online=True)
+
+    def serving(self) -> list[str]:
+        """Return the chargers that are served here."""
+        return [one.charger.id for one in self._sockets if one.attached]
+
+    def say_again(self, offline: Mapping[str, datetime | None]) -> None:
+        """Say of those that are connected here, and taken as offline, that they are online.
+
+        Only of those that were so the last time too: what they said may just be on its way. `offline` says
+        since when the socket had its charger that said otherwise. Silent ones are served from now on.
+        """
+        before, self._doubted = self._doubted, set(offline)
+        for charger_id, since in offline.items():
+            connection = self._links.get(charger_id)
+            if charger_id not in before:
+                continue
+            if not isinstance(connection, ChargerConnection) or not connection.attached:
+                self.serve_waiting(charger_id)
+                continue
+            connection.since = max(connection.since, since or connection.since) + MICROSECOND
+            if self._gateway.neighbours is not None:
+                self._gateway.neighbours.attached(connection)
+            self._say_open(connection)
+
+    async def check_who_was_let_in(self, session: AsyncSession) -> None:
+        """Close the sockets of chargers that would be let in otherwise now, or not at all."""
+        sockets = list(self._sockets)
+        known = await let_in_by(session, {one.charger.id for one in sockets})
+        for connection in sockets:
+            if known.get(connection.charger.id) != (connection.charger, connection.let_in_by):
+                connection.disconnect("the charger's settings changed")
 
     def waiting_for_others(self) -> list[str]:
         """Return the chargers whose sockets here wait for one at another process."""
@@ -174,6 +227,7 @@ class Attendance:
         except Refused:  # the database is away, so nothing else is served either
             self.trust_nothing([connection])
         finally:
+            connection.unread = False
             connection.protocol.resume(connection.release())
 
     def trust_nothing(self, connections: Iterable[ChargerConnection] | None = None) -> None:
@@ -185,11 +239,16 @@ class Attendance:
     def come_back(self) -> None:
         """Say that the sockets of this process are open: the others took it for dead, and said otherwise."""
         for connection in self._sockets:
-            facts: list[Fact] = [(presence.STILL_OPEN, {"id": connection.id_text})]
-            if connection.attached:
-                facts.append((presence.CHARGER_SEEN, _seen(connection, self._clock.now(), online=True)))
-                self._tell(connection, online=True)
-            self._write(facts, nothing)
+            # Later than what they wrote, whatever their clocks say; a socket that came since is later still.
+            connection.since += MICROSECOND
+            self._say_open(connection)
+
+    def _say_open(self, connection: ChargerConnection) -> None:
+        facts: list[Fact] = [(presence.CONNECTION, connection.opened)]
+        if connection.attached:
+            facts.append((presence.CHARGER_SEEN, _seen(connection, self._clock.now(), online=True)))
+            self._tell(connection, online=True)
+        self._write(facts, nothing)
 
     def _publish_soon(self) -> None:
         if not self._publishing:
@@ -244,6 +303,8 @@ class Attendance:
 
 
 def _seen(connection: ChargerConnection, at: datetime, *, online: bool) -> Row:
+    # What is said later holds, even if the clock was set back meanwhile.
+    connection.said_at = at = max(at, connection.said_at + MICROSECOND)
     return {
         "charger_id": connection.charger.id,
         "online": online,

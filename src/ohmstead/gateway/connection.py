@@ -21,6 +21,7 @@ from ohmstead.core import metrics
 from ohmstead.core.facts import Row
 from ohmstead.gateway.calls import Calls
 from ohmstead.gateway.log import MESSAGE, message_event, message_row
+from ohmstead.gateway.lookup import Known, LetInBy
 from ohmstead.gateway.protocol import ChargerProtocol
 from ohmstead.gateway.route import Hot, Payload
 from ohmstead.gateway.v16 import routes
@@ -79,6 +80,7 @@ class ChargerConnection:
         "_held",
         "_inbox",
         "_last_id",
+        "alerted",
         "attached",
         "awaited",
         "charger",
@@ -88,12 +90,16 @@ class ChargerConnection:
         "id_text",
         "last_seen",
         "last_seen_written",
+        "let_in_by",
         "opened",
         "protocol",
+        "said_at",
+        "seen_online",
         "sessions",
         "since",
         "told",
         "tolerant",
+        "unread",
     )
 
     def __init__(
@@ -113,9 +119,14 @@ class ChargerConnection:
         self.charger = charger
         self.tolerant = tolerant
         self.attached = False
+        self.alerted = False
         self.awaited = False
         self.elsewhere = False
+        self.seen_online = False
+        self.unread = False
+        self.let_in_by: LetInBy | None = None
         self.since = now
+        self.said_at = now
         self.opened: Row = {}
         self.last_seen = now
         self.last_seen_written = now
@@ -126,6 +137,16 @@ class ChargerConnection:
         self._busy = False
         self._held = 0
         self._calls = Calls(self)
+
+    def learn(self, known: Known) -> None:
+        """Take what the database knew of the charger when it knocked."""
+        self.told = known.told()
+        self.sessions = known.open_sessions()
+        self.since = known.presence_since or self.since
+        self.seen_online = known.online
+        self.let_in_by = known.let_in_by
+        self.alerted = known.alerted
+        self.awaited = known.awaited
 
     # --- the charger's CALLs
 

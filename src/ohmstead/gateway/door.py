@@ -79,11 +79,8 @@ class Door:
         connection = ChargerConnection(
             gateway, protocol, uuid4(), known.ref, tolerant=known.tolerant, now=gateway.clock.now()
         )
-        connection.told = known.told()
-        connection.sessions = known.open_sessions()
-        connection.since = known.presence_since or connection.since
+        connection.learn(known)
         connection.elsewhere = elsewhere
-        connection.awaited = known.awaited
         if not protocol.accept(connection, subprotocol):
             return
         connection.opened = {
@@ -113,7 +110,7 @@ class Door:
             gateway.spawn(self._decide_password(known.id, matched, connection.last_seen))
         protocol.watch(self._settings.ocpp_ping_interval, 2.0 * self._settings.ocpp_heartbeat_interval)
         if gateway.links.get(known.id) is None and not elsewhere:
-            gateway.attendance.take_over(connection, alerted=known.alerted)
+            gateway.attendance.take_over(connection)
         else:
             gateway.attendance.waiting.add(connection)
 

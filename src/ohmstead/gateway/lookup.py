@@ -1,25 +1,27 @@
 """What the database knows of a charger that knocks: read by one query, before the socket is opened."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import ARRAY, String, any_, literal, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from ohmstead.charging.anomalies import measured
 from ohmstead.charging.metering import OpenSession, max_power_w
 from ohmstead.charging.service import ChargerRef
 from ohmstead.ocpp.timestamps import parse_timestamp
+from ohmstead.stations.models import Charger
 from ohmstead.stations.status import Told
 
 LOOKUP = text(
     """
 SELECT charger.id, charger.backoffice_id, charger.station_id, charger.registration,
        charger.security_profile, charger.password_hash, charger.tolerant, charger.simulated,
-       charger.retired_at IS NOT NULL AS retired, charger.presence_since,
+       charger.retired_at IS NOT NULL AS retired, charger.online, charger.presence_since,
        EXISTS (SELECT 1 FROM notifications_alert alert
                 WHERE alert.kind = 'ChargerOffline' AND alert.subject = charger.id
                   AND alert.cleared_at IS NULL) AS alerted,
@@ -50,6 +52,16 @@ SELECT charger.id, charger.backoffice_id, charger.station_id, charger.registrati
 
 
 @dataclass(frozen=True, slots=True)
+class LetInBy:
+    """What a charger is let in by: a socket is closed when it changes."""
+
+    retired: bool
+    security_profile: int
+    password_hash: str | None
+    tolerant: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """A charger, its open sessions and its connectors, as the database has them."""
 
@@ -62,6 +74,7 @@ class Known:
     tolerant: bool
     simulated: bool
     retired: bool
+    online: bool
     presence_since: datetime | None
     alerted: bool
     awaited: bool
@@ -73,6 +86,11 @@ class Known:
     def ref(self) -> ChargerRef:
         """Return what the messages of this charger need to know of it."""
         return ChargerRef(self.id, self.backoffice_id, self.station_id, self.registration, self.simulated)
+
+    @property
+    def let_in_by(self) -> LetInBy:
+        """Return what its socket must not outlive."""
+        return LetInBy(self.retired, self.security_profile, self.password_hash, self.tolerant)
 
     def told(self) -> dict[int, Told]:
         """Return what each connector last told."""
@@ -103,6 +121,32 @@ async def look_up(engine: AsyncEngine, identity: str) -> Known | None:
     async with engine.connect() as connection:
         row = (await connection.execute(LOOKUP, {"id": identity})).mappings().one_or_none()
     return None if row is None else Known(**row)
+
+
+async def let_in_by(
+    session: AsyncSession, charger_ids: Collection[str]
+) -> dict[str, tuple[ChargerRef, LetInBy]]:
+    """Read as what and by what chargers would be let in now; those that are no more are left out."""
+    rows = await session.execute(
+        select(
+            Charger.id,
+            Charger.backoffice_id,
+            Charger.station_id,
+            Charger.registration,
+            Charger.simulated,
+            Charger.retired_at.is_not(None).label("retired"),
+            Charger.security_profile,
+            Charger.password_hash,
+            Charger.tolerant,
+        ).where(Charger.id == any_(literal(list(charger_ids), ARRAY(String))))
+    )
+    return {
+        row.id: (
+            ChargerRef(row.id, row.backoffice_id, row.station_id, row.registration, row.simulated),
+            LetInBy(row.retired, row.security_profile, row.password_hash, row.tolerant),
+        )
+        for row in rows
+    }
 
 
 def _open_session(row: dict[str, Any], power: int) -> OpenSession:

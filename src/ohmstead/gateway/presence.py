@@ -14,6 +14,7 @@ from ohmstead.core.facts import FactKind
 from ohmstead.core.http import utc_z
 from ohmstead.core.jobs import emit
 from ohmstead.core.live import Event, Topic
+from ohmstead.core.processes import CoreProcess
 from ohmstead.gateway.models import Connection
 from ohmstead.stations.models import Charger
 
@@ -25,7 +26,7 @@ AT_ONCE = 500
 """How many chargers one fact names at most: a cut of the network sends thousands away at the same moment."""
 KILLED = "the server ended without closing it"
 
-CONNECTIONS = """
+CONNECTIONS = f"""
 INSERT INTO gateway_connection AS known
        (id, charger_id, opened_at, address, subprotocol, security_profile, process_id, closed_at,
         close_code, close_reason)
@@ -37,13 +38,7 @@ SELECT id, charger_id, opened_at, address, subprotocol, security_profile, proces
     ON CONFLICT (id) DO UPDATE
    SET closed_at = excluded.closed_at, close_code = excluded.close_code,
        close_reason = excluded.close_reason
- WHERE known.closed_at IS NULL AND excluded.closed_at IS NOT NULL
-"""
-
-REOPENED = f"""
-UPDATE gateway_connection AS known SET closed_at = NULL, close_code = NULL, close_reason = NULL
-  FROM json_to_recordset(%s::json) AS row(id uuid)
- WHERE known.id = row.id AND known.close_reason = '{KILLED}'
+ WHERE (known.closed_at IS NULL AND excluded.closed_at IS NOT NULL) OR known.close_reason = '{KILLED}'
 """  # noqa: S608 # the reason is ours
 
 SEEN = """
@@ -58,7 +53,10 @@ UPDATE stations_charger AS charger
 """
 
 CONNECTION = FactKind("connection", (CONNECTIONS,), identity=lambda row: row["id"], latest=(True,))
-"""A connection: from where and when, and once it has ended, when and why."""
+"""A connection: from where and when, and once it has ended, when and why.
+
+What its own process says of it holds, if the others took that for dead: that it is open, or how it ended.
+"""
 
 CHARGER_SEEN = FactKind("charger seen", (SEEN,), identity=lambda row: row["charger_id"], latest=(True,))
 """Whether a charger is online, and when it was last heard; `at` is when that was so.
@@ -67,8 +65,8 @@ CHARGER_SEEN = FactKind("charger seen", (SEEN,), identity=lambda row: row["charg
 itself is not believed, in whatever order and from whatever process it arrives.
 """
 
-STILL_OPEN = FactKind("connection still open", (REOPENED,), identity=lambda row: row["id"], latest=(True,))
-"""A connection that was taken for one of a dead process, and is open all the same."""
+OFFLINE, ONLINE = "charger.offline", "charger.online"
+"""The live events of a charger that has gone, or come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +122,57 @@ async def forget_the_dead(
         .returning(Connection.charger_id)
     )
     held = sorted(set(ended))
-    connected = select(Connection.id).where(
-        Connection.charger_id == Charger.id, Connection.closed_at.is_(None)
+    await _take_offline(session, now)
+    return held
+
+
+async def forget_the_left(session: AsyncSession, now: datetime, before: datetime) -> list[str]:
+    """Take chargers as offline whose last connection ended before `before`, and nobody has said so.
+
+    As after a process was killed before it could, or when an older socket was the last to end. Connections
+    of processes that are no more, and of which nobody was told, are ended too.
+    """
+    await session.execute(
+        update(Connection)
+        .where(
+            Connection.closed_at.is_(None),
+            Connection.opened_at < before,
+            Connection.process_id.is_not(None),
+            Connection.process_id.not_in(select(CoreProcess.id)),
+        )
+        .values(closed_at=now, close_code=1006, close_reason=KILLED)
     )
-    online = select(Charger.id).where(Charger.online.is_(True), ~connected.exists())
+    return await _take_offline(session, now, before)
+
+
+async def offline(session: AsyncSession, charger_ids: Sequence[str]) -> dict[str, datetime | None]:
+    """Return those of some chargers that are taken as offline: each with `presence_since`."""
+    rows = await session.execute(
+        select(Charger.id, Charger.presence_since).where(
+            Charger.id == any_(literal(list(charger_ids), ARRAY(String))), Charger.online.is_(False)
+        )
+    )
+    return {row.id: row.presence_since for row in rows}
+
+
+async def _take_offline(session: AsyncSession, now: datetime, before: datetime | None = None) -> list[str]:
+    """Take chargers as offline that have no connection, and had none since `before`; tell and return them."""
+    theirs = Connection.charger_id == Charger.id
+    away = ~select(Connection.id).where(theirs, Connection.closed_at.is_(None)).exists()
+    lost = (await session.scalars(select(Charger.id).where(Charger.online.is_(True), away))).all()
+    if not lost:
+        return []
+    if before is not None:
+        # But those that ended with their process were away long before that was noticed.
+        later = (Connection.closed_at >= before) & Connection.close_reason.is_distinct_from(KILLED)
+        away &= ~select(Connection.id).where(theirs, later).exists()
+    away &= Charger.id == any_(literal(lost, ARRAY(String)))
     # Held first and looked at again: one of them may just have been written as connected elsewhere.
-    lost = (await session.scalars(online.order_by(Charger.id).with_for_update(key_share=True))).all()
+    held = select(Charger.id).where(Charger.online.is_(True), away).order_by(Charger.id)
+    lost = (await session.scalars(held.with_for_update(key_share=True))).all()
     left = await session.execute(
         update(Charger)
-        .where(Charger.id == any_(literal(lost, ARRAY(String))), ~connected.exists())
+        .where(Charger.id == any_(literal(lost, ARRAY(String))), away)
         .values(online=False, presence_at=now)
         .returning(Charger.id, Charger.backoffice_id, Charger.station_id, Charger.last_seen)
     )
@@ -140,7 +180,7 @@ async def forget_the_dead(
     await News(gone=[(one.id, "", now) for one in gone]).publish(session)
     for one in gone:
         publish(session, presence_event(one, online=False))
-    return held
+    return [one.id for one in gone]
 
 
 def presence_event(charger: Shown, *, online: bool) -> Event:
@@ -151,7 +191,7 @@ def presence_event(charger: Shown, *, online: bool) -> Event:
         "online": online,
         "last_seen": None if charger.last_seen is None else utc_z(charger.last_seen),
     }
-    kind = "charger.online" if online else "charger.offline"
+    kind = ONLINE if online else OFFLINE
     return Event(Topic.CHARGERS, kind, data, charger.backoffice_id, charger.station_id)
 
 

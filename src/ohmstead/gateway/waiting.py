@@ -50,6 +50,11 @@ class Waiting:
         open_ones = (one for one in reversed(self._sockets.get(charger_id, ())) if one.protocol.is_open)
         return next(open_ones, None)
 
+    def now_elsewhere(self, charger_id: str) -> None:
+        """Note that the charger is at another process now: what was read here is not the newest any more."""
+        for connection in self._sockets.get(charger_id, ()):
+            connection.elsewhere = True
+
     def close(self, charger_id: str, reason: str) -> None:
         """Close the waiting sockets of a charger: what they were let in by is no longer true."""
         self._generations[charger_id] = self.generation(charger_id) + 1

@@ -69,7 +69,7 @@ class Routing:
         self._links = links
         self._presence = presence
         self._asked: dict[str, _Asked] = {}
-        self._promised: dict[str, Message] = {}
+        self._promised: dict[str, tuple[Message, float]] = {}
         self._served: dict[str, _Served] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._owed: dict[str, str] = {}
@@ -103,6 +103,9 @@ class Routing:
                 holder = await self._presence.holder(charger_id)
             except RedisAway as error:
                 raise _cannot_ask(charger_id) from error
+            here = self._links.get(charger_id)
+            if here is not None:  # it has come to this process while that was asked
+                return await here.call(action, payload_json, wait_seconds=wait_seconds)
             if holder is None:
                 break
             question: Message = {
@@ -173,6 +176,7 @@ class Routing:
     ) -> Message:
         """Wait for the charger's answer as long as the holder gives signs. Raises `TimeoutError`."""
         while True:
+            looked_at = time.monotonic()
             waiting: set[asyncio.Future[Any]] = {asked.reply} if left is None else {asked.reply, left}
             await asyncio.wait(waiting, timeout=SIGN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if asked.reply.done():
@@ -180,7 +184,11 @@ class Routing:
             if left is not None and left.done():
                 left = None
                 self._redis.tell(holder, {"kind": "gone", "number": number})
-            silent = time.monotonic() - asked.sign_at
+            now = time.monotonic()
+            if now - looked_at > 2 * SIGN_SECONDS:
+                # This process itself stood still: what was said meanwhile has come, and is not read yet.
+                asked.sign_at = now
+            silent = now - asked.sign_at
             if silent > SILENT_SECONDS or (silent > 2 * SIGN_SECONDS and not await self._listens(holder)):
                 raise TimeoutError
 
@@ -212,13 +220,14 @@ class Routing:
         number = question["number"]
         here = self._links.get(question["charger"]) is not None
         if here:
-            self._promised[number] = question
+            self._promised[number] = question, time.monotonic() + READY_SECONDS
             asyncio.get_running_loop().call_later(READY_SECONDS, self._promised.pop, number, None)
         self._redis.tell(question["from"], {"kind": "ready", "number": number, "here": here})
 
     def _take_go(self, message: Message) -> None:
-        question = self._promised.pop(message["number"], None)
-        if question is not None:  # else it came too late, and who asked has given up
+        question, until = self._promised.pop(message["number"], (None, 0.0))
+        # Else it came too late, or was read too late by a process that stood still: who asked has given up.
+        if question is not None and time.monotonic() < until:
             task = asyncio.get_running_loop().create_task(self._serve(question), name="call for another")
             self._tasks.add(task)
             task.add_done_callback(self._ended)
