@@ -263,7 +263,7 @@ class TestAtOnce:
                 {
                     "id_tag": "printable",
                     "status": "Input should be",
-                    "expires_at": "datetime",
+                    "expires_at": "must be a time such as",
                     "max_concurrent_sessions": "64 bits",
                     "backoffice_id": "is not your business",
                 },
