@@ -6,6 +6,8 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 SYNCED := .venv/.synced
+# Compiled at once: where Python may not write what it compiles, each start would do it again.
+SYNC := --frozen --inexact --quiet --compile-bytecode --python $(BIN)/python
 
 .PHONY: help setup run test lint types contracts system bench prove clean
 
@@ -29,12 +31,12 @@ $(INSTALLED): uv.lock pyproject.toml
 		echo "Getting uv $(UV_VERSION)"; \
 		$$pip install --quiet --disable-pip-version-check 'uv==$(UV_VERSION)'; }
 	@echo "Installing the locked dependencies"
-	@UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync --frozen --inexact --quiet --no-dev --python $(BIN)/python
+	@UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync $(SYNC) --no-dev
 	@touch $@
 
 $(SYNCED): $(INSTALLED)
 	@echo "Installing what the tests need"
-	@UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync --frozen --inexact --quiet --python $(BIN)/python
+	@UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync $(SYNC)
 	@touch $@
 
 run: $(INSTALLED) ## start database, server and simulated chargers; Ctrl-C stops them, the data stays
