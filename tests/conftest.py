@@ -1,5 +1,6 @@
 """What every test stands on: a real PostgreSQL, one database a worker, rolled back after each test."""
 
+import gc
 import os
 import shutil
 import socket
@@ -34,6 +35,22 @@ from tests.running import RunningServer, free_port, start_server
 from tests.world import World
 
 __all__ = ["pytest_collection_modifyitems", "pytest_generate_tests", "times_its_examples"]
+
+COLLECT_AFTER = (100_000, 20, 50)
+"""As in a server at work (`ohmstead.server`)."""
+
+
+def pytest_collection() -> None:
+    """Spare the cyclic collector what is loaded and collected: nothing of it goes."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on it looks at what tests make."""
+    gc.enable()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
+
 
 SECRET = "a secret of the tests that is long enough"
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
